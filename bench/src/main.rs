@@ -1,0 +1,3 @@
+//! `pinion-bench`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `pinion-load`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `pinion`: the data plane of Pinion.
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! `pinion-tune`: not built yet; says so and exits 2.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eprintln!("pinion-tune: not built yet; see tuning/README.md for what it will do");
+    ExitCode::from(2)
+}
