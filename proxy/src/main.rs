@@ -1,3 +1,12 @@
-//! `pinion`: the data plane of Pinion.
+//! `pinion`: the data plane of Pinion. This file only names the parts; [`boot`] starts them.
 
-fn main() {}
+mod admin;
+mod boot;
+mod config;
+mod publish;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    boot::main()
+}
