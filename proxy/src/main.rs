@@ -3,7 +3,13 @@
 mod admin;
 mod boot;
 mod config;
+mod net;
 mod publish;
+mod serve;
+mod shard;
+mod sys;
+mod telemetry;
+mod upstream;
 
 use std::process::ExitCode;
 

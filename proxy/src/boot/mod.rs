@@ -9,9 +9,11 @@
 
 mod args;
 mod check;
+pub(crate) mod cpu;
 mod explain;
 mod log;
-mod notify;
+pub(crate) mod notify;
+pub(crate) mod probe;
 mod run;
 mod signals;
 

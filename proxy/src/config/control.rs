@@ -13,7 +13,7 @@
 //! Not here: how a reload is done (`config::reload`), how a drain is done (`boot::run`).
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -114,6 +114,15 @@ impl Control {
     pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
         // A panic in a reload leaves a publisher whose every step was complete in itself.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writing side, unless a reload is in progress.
+    pub(crate) fn try_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// The configuration in force.

@@ -28,7 +28,7 @@ use pinion_core::config::{Address, Listener, Snapshot};
 use pinion_core::id::ListenerId;
 
 use crate::shard::link::{ShardLink, ShardMessage, ShardTables};
-use sockets::{BindError, Group, Sockets};
+use sockets::{BindError, Group, OpenOne, Sockets};
 use totals::{Totals, View};
 
 /// How long a reload waits for every shard to serve from the new tables. A shard turns its loop in
@@ -106,7 +106,15 @@ impl Publisher {
 
     /// What there is to report, by name.
     pub(crate) fn view(&self) -> View {
-        self.totals.view()
+        let bound = |listener: &Arc<Listener>| {
+            Some((listener.name.clone(), self.sockets.group(&listener.address)?.bound.clone()))
+        };
+        self.totals.view(self.lent.iter().filter_map(bound).collect())
+    }
+
+    /// Binds the admin port.
+    pub(crate) fn bind_admin(&mut self, address: &Address) -> Result<OpenOne, BindError> {
+        self.sockets.open_one("admin port", address)
     }
 
     /// Binds every address of the first snapshot, before any shard runs.
@@ -176,11 +184,9 @@ impl Publisher {
 
     /// Stops accepting on every listener and tells every shard to drain until `deadline_nanos`.
     pub(crate) fn drain(&mut self, deadline_nanos: u64) -> Result<(), Stuck> {
-        let mut done = Ok(());
-        for listener in std::mem::take(&mut self.lent) {
-            done = done.and(self.tell_all(|| ShardMessage::Unlisten { id: listener.id }));
-        }
-        done = done.and(self.tell_all(|| ShardMessage::Drain { deadline_nanos }));
+        // A shard that drains accepts what is queued, then closes its listening sockets itself.
+        let done = self.tell_all(|| ShardMessage::Drain { deadline_nanos });
+        self.lent.clear();
         self.sockets.retain(|_| false);
         done
     }
@@ -222,7 +228,7 @@ fn loans<'a>(
     let mut loans = Vec::new();
     for listener in listeners {
         let failed = |error| {
-            let (name, address) = (listener.name.clone(), listener.address.clone());
+            let (name, address) = (sockets::listener_called(&listener.name), listener.address.clone());
             Refused::Bind(BindError { name, address, error })
         };
         let group = group(&listener.address).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;

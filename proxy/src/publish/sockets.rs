@@ -40,17 +40,22 @@ const RELEASED_MAX: usize = 4_096;
 /// An address that can't be listened on.
 #[derive(Debug)]
 pub(crate) struct BindError {
-    /// The listener (or `admin`).
-    pub(crate) name: Box<str>,
+    /// Whose address it is: a listener by name, or the admin port.
+    pub(crate) name: String,
     /// Its address.
     pub(crate) address: Address,
     /// Why not.
     pub(crate) error: io::Error,
 }
 
+/// A listener as error texts name it.
+pub(super) fn listener_called(name: &str) -> String {
+    format!("listener `{name}`")
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "listener `{}`: can't listen on {}: {}", self.name, self.address, self.error)
+        write!(f, "{}: can't listen on {}: {}", self.name, self.address, self.error)
     }
 }
 
@@ -116,6 +121,19 @@ impl Sockets {
         Some(self.inherited.swap_remove(place).1)
     }
 
+    /// Opens one socket for the control side (the admin port).
+    pub(crate) fn open_one(&mut self, name: &str, address: &Address) -> Result<OpenOne, BindError> {
+        let opened = match self.take_inherited(address) {
+            Some(fd) => adopt(fd, address, 1),
+            None => open(address, 1, true),
+        };
+        let one = opened.and_then(|mut group| {
+            let socket = group.sockets.pop().ok_or(io::ErrorKind::NotFound)?;
+            Ok(OpenOne { socket, bound: group.bound.clone(), _file: group.file.take().map(FileGuard) })
+        });
+        one.map_err(|error| BindError { name: name.into(), address: address.clone(), error })
+    }
+
     /// Opens every address of `wanted` (name and address) that is not open.
     pub(crate) fn stage<'a>(
         &mut self,
@@ -131,7 +149,7 @@ impl Sockets {
                 None => open(address, self.shards, !self.released.contains(address)),
             };
             let group =
-                opened.map_err(|error| BindError { name: name.into(), address: address.clone(), error })?;
+                opened.map_err(|error| BindError { name: listener_called(name), address: address.clone(), error })?;
             staged.insert(address.clone(), group);
         }
         Ok(Staged(staged))
@@ -157,18 +175,13 @@ impl Sockets {
     }
 }
 
-/// Opens one listening socket of the process's own, for the admin port.
-pub(crate) fn open_one(name: &str, address: &Address) -> Result<(OwnedFd, Address, Option<FileGuard>), BindError> {
-    let mut group =
-        open(address, 1, true).map_err(|error| BindError { name: name.into(), address: address.clone(), error })?;
-    let bound = group.bound.clone();
-    let guard = group.file.take().map(FileGuard);
-    let fd = std::mem::take(&mut group.sockets).pop();
-    fd.map(|fd| (fd, bound, guard)).ok_or_else(|| BindError {
-        name: name.into(),
-        address: address.clone(),
-        error: io::Error::other("no socket"),
-    })
+/// One listening socket of the control side's own.
+pub(crate) struct OpenOne {
+    /// The socket: listening, non-blocking.
+    pub(crate) socket: OwnedFd,
+    /// What the kernel bound: differs from the configured address for port 0.
+    pub(crate) bound: Address,
+    _file: Option<FileGuard>,
 }
 
 /// Removes a socket file when dropped.

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pinion_core::config::Snapshot;
-use pinion_core::telemetry::{ClusterStats, EndpointStats, ListenerStats, RouteStats};
+use pinion_core::config::{Address, Snapshot};
+use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats, RouteStats};
 
 use crate::shard::link::SharedCount;
 
@@ -43,6 +43,8 @@ pub(crate) struct View {
     pub(crate) clusters: Named<Box<str>, ClusterStats>,
     /// By cluster name and endpoint address.
     pub(crate) endpoints: Named<(Box<str>, Box<str>), EndpointStats>,
+    /// What each listener is bound to: differs from its address for port 0.
+    pub(crate) bound: Box<[(Box<str>, Address)]>,
 }
 
 /// The totals of every name of one kind.
@@ -162,9 +164,10 @@ impl Totals {
         }
     }
 
-    /// What there is to report.
-    pub(super) fn view(&self) -> View {
+    /// What there is to report, with what listeners are bound to.
+    pub(super) fn view(&self, bound: Box<[(Box<str>, Address)]>) -> View {
         View {
+            bound,
             listeners: self.listeners.list(),
             routes: self.routes.list(),
             clusters: self.clusters.list(),
