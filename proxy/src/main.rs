@@ -1,3 +1,5 @@
 //! `pinion`: the data plane of Pinion.
 
+mod telemetry;
+
 fn main() {}
