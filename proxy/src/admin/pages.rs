@@ -13,11 +13,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use pinion_core::telemetry::histogram::Histogram;
 use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Admin;
+use super::{Admin, refusal};
 use crate::config::control::{Control, Phase};
 use crate::publish::totals::{Named, PerShard};
+use crate::telemetry::collect::{Collected, ConfigStatus};
+use crate::telemetry::expose::{self, Format};
+use crate::telemetry::process::ProcessFacts;
+use crate::telemetry::writer::AccessLog;
 
 /// `GET /live`: the process answers, so it lives. A shard that ended has ended the process.
 pub(super) async fn live() -> Response {
@@ -192,6 +196,51 @@ pub(super) async fn shards(State(admin): State<Admin>) -> Response {
         })
     });
     Json(json!({ "shards": pages.collect::<Vec<_>>() })).into_response()
+}
+
+/// `GET /metrics`. Written on a thread of its own: a long list must not keep a probe waiting.
+pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::from_accept(accept);
+    match tokio::task::spawn_blocking(move || scrape(&admin.control, format)).await {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "metrics", &error.to_string()),
+    }
+}
+
+fn scrape(control: &Control, format: Format) -> String {
+    let (in_force, reloads, view) = (control.in_force(), control.reloads(), control.view());
+    let unix = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let mut collected = Collected {
+        driver: control.links.first().map_or("", |link| link.driver),
+        ready: control.phase() == Phase::Serving,
+        config: ConfigStatus {
+            generation: in_force.snapshot.generation,
+            last_successful: reloads.problem.is_none(),
+            last_success: unix(reloads.succeeded),
+            last_failure: unix(reloads.failed.unwrap_or_default()),
+            successes: reloads.adopted + reloads.unchanged,
+            failures: reloads.rejected,
+        },
+        shards: control.links.iter().map(|link| &*link.stats).collect(),
+        process: ProcessFacts::read(),
+        ..Collected::default()
+    };
+    for (name, shards) in &view.listeners {
+        shards.iter().for_each(|stats| collected.listener(name, stats));
+    }
+    for (name, shards) in &view.routes {
+        shards.iter().for_each(|stats| collected.route(name, stats));
+    }
+    for (name, shards) in &view.clusters {
+        shards.iter().for_each(|stats| collected.cluster(name, stats));
+    }
+    for ((cluster, address), shards) in &view.endpoints {
+        shards.iter().for_each(|stats| collected.endpoint(cluster, address.to_string(), stats));
+    }
+    let log = control.access_log();
+    collected.log = log.as_ref().map(AccessLog::stats);
+    expose::render(&collected, format)
 }
 
 fn digest(digest: u64) -> String {

@@ -50,6 +50,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 const DRAIN_EXTRA: Duration = Duration::from_millis(500);
 /// How long a shard may take to end when it is told to stop.
 const STOP_MAX: Duration = Duration::from_secs(2);
+/// How long the access log may take to write what is left.
+const LOG_MAX: Duration = Duration::from_secs(2);
 
 /// Serves until stopped.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -77,8 +79,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     })?;
     let writer = Writer { publisher, ids, generation: FIRST_GENERATION };
     let in_force = InForce { text, snapshot, since: unix_now() };
-    let control = Control::new(args.config.clone(), shards.links.clone(), writer, in_force);
-    serve(&runtime, Arc::new(control), shards, signals, admin, level)
+    let Shards { links, handles, access_log } = shards;
+    let control = Arc::new(Control::new(args.config.clone(), links, writer, access_log, in_force));
+    let served = serve(&runtime, &control, &handles, signals, admin, level);
+    stop(&control, handles);
+    served
 }
 
 fn configuration(path: &Path) -> Result<(String, Arc<Snapshot>, Ids), Failure> {
@@ -133,8 +138,9 @@ fn start_shards(snapshot: &Arc<Snapshot>, publisher: &mut Publisher) -> Result<S
             driver: choice.driver.label(),
         }));
     }
-    let stats = links.iter().map(|link| Arc::clone(&link.stats));
-    let (access_log, sinks) = AccessLog::start(snapshot.proxy.access_log.as_ref(), stats)
+    let stats: Vec<_> = links.iter().map(|link| Arc::clone(&link.stats)).collect();
+    let settings = reload::log_settings(snapshot.proxy.access_log.as_ref());
+    let (access_log, sinks) = AccessLog::start(settings.as_ref(), &stats)
         .map_err(|error| Failure::failed("access log", error))?;
     let peers = Arc::new(OnceLock::new());
     let mut handles = Vec::with_capacity(count);
@@ -156,33 +162,35 @@ fn start_shards(snapshot: &Arc<Snapshot>, publisher: &mut Publisher) -> Result<S
 
 fn serve(
     runtime: &Runtime,
-    control: Arc<Control>,
-    shards: Shards,
+    control: &Arc<Control>,
+    handles: &[ShardHandle],
     signals: Signals,
     admin: OpenOne,
     level: LogLevel,
 ) -> Result<(), Failure> {
     let loopback = matches!(&admin.bound, Address::Tcp(address) if address.ip().to_canonical().is_loopback());
-    let router = admin::router(Admin { control: Arc::clone(&control), level, loopback });
+    let router = admin::router(Admin { control: Arc::clone(control), level, loopback });
     tracing::info!(admin = %admin.bound, "admin port");
     for (name, bound) in &control.view().bound {
         tracing::info!(listener = %name, address = %bound, "listening");
     }
-    let served = runtime.block_on(async {
+    runtime.block_on(async {
         tokio::select! {
             ended = admin::serve::serve(admin.socket, &admin.bound, router) => {
                 // It ends only when the socket can't be used at all.
                 ended.map_err(|error| Failure::failed("admin port", error))
             }
-            ended = control_loop(&control, &shards, signals) => ended,
+            ended = control_loop(control, handles, signals) => ended,
         }
-    });
-    stop(shards);
-    served
+    })
 }
 
 /// Waits for signals, phases and the clock, until the end.
-async fn control_loop(control: &Arc<Control>, shards: &Shards, mut signals: Signals) -> Result<(), Failure> {
+async fn control_loop(
+    control: &Arc<Control>,
+    handles: &[ShardHandle],
+    mut signals: Signals,
+) -> Result<(), Failure> {
     let watching = tokio::spawn(watch(Arc::clone(control)));
     let mut phases = control.phases();
     let mut chores = tokio::time::interval(CHORES);
@@ -198,7 +206,9 @@ async fn control_loop(control: &Arc<Control>, shards: &Shards, mut signals: Sign
                     }
                 }
                 Asked::Reload => {
-                    shards.access_log.reopen();
+                    if let Some(log) = &*control.access_log() {
+                        log.reopen();
+                    }
                     let control = Arc::clone(control);
                     tokio::spawn(async move { reload::reload(&control, Cause::Signal).await });
                 }
@@ -212,7 +222,7 @@ async fn control_loop(control: &Arc<Control>, shards: &Shards, mut signals: Sign
                 Phase::Starting | Phase::Serving => {}
             },
             _ = chores.tick() => {
-                if let Some(shard) = shards.handles.iter().position(ShardHandle::is_finished) {
+                if let Some(shard) = handles.iter().position(ShardHandle::is_finished) {
                     return Err(Failure::Failed(format!("shard {shard} ended")));
                 }
                 let control = Arc::clone(control);
@@ -262,13 +272,13 @@ fn connections(control: &Control) -> u64 {
 }
 
 /// Ends the shards, then the access log with what they left in it.
-fn stop(shards: Shards) {
-    for link in &shards.links {
+fn stop(control: &Control, handles: Vec<ShardHandle>) {
+    for link in &control.links {
         // A full inbox belongs to a shard that is stuck: it ends with the process.
         let _ = link.send(ShardMessage::Stop);
     }
     let began = Instant::now();
-    for handle in shards.handles {
+    for handle in handles {
         while !handle.is_finished() && began.elapsed() < STOP_MAX {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -276,5 +286,9 @@ fn stop(shards: Shards) {
             handle.join();
         }
     }
-    shards.access_log.stop();
+    if let Some(log) = control.access_log().take()
+        && !log.stop(LOG_MAX)
+    {
+        tracing::warn!("the access log could not be written to its end in time");
+    }
 }

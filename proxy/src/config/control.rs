@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::publish::Publisher;
 use crate::publish::totals::View;
 use crate::shard::link::ShardLink;
+use crate::telemetry::writer::AccessLog;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub(crate) struct Control {
     /// When the process started.
     pub(crate) started: Instant,
     writer: Mutex<Writer>,
+    access_log: Mutex<Option<AccessLog>>,
     in_force: ArcSwap<InForce>,
     view: ArcSwap<View>,
     reloads: Mutex<Reloads>,
@@ -96,7 +98,13 @@ pub(crate) struct Control {
 
 impl Control {
     /// The control side of a process that serves `in_force` on `links`.
-    pub(crate) fn new(file: PathBuf, links: Vec<Arc<ShardLink>>, writer: Writer, in_force: InForce) -> Self {
+    pub(crate) fn new(
+        file: PathBuf,
+        links: Vec<Arc<ShardLink>>,
+        writer: Writer,
+        access_log: AccessLog,
+        in_force: InForce,
+    ) -> Self {
         let reloads = Reloads { adopted: 1, succeeded: in_force.since, ..Reloads::default() };
         Control {
             file,
@@ -104,6 +112,7 @@ impl Control {
             started: Instant::now(),
             view: ArcSwap::from_pointee(writer.publisher.view()),
             writer: Mutex::new(writer),
+            access_log: Mutex::new(Some(access_log)),
             in_force: ArcSwap::from_pointee(in_force),
             reloads: Mutex::new(reloads),
             phase: watch::Sender::new(Phase::Starting),
@@ -123,6 +132,11 @@ impl Control {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// The access log, until it is taken to be stopped. Held for moments only.
+    pub(crate) fn access_log(&self) -> MutexGuard<'_, Option<AccessLog>> {
+        self.access_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The configuration in force.

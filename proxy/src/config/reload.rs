@@ -19,12 +19,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pinion_core::config::{ProxySettings, Snapshot};
+use pinion_core::config::{AccessLogFormat, AccessLogPath, AccessLogSettings, ProxySettings, Snapshot};
 
 use super::control::{Control, InForce, Writer, unix_now};
 use super::file::{self, LoadError};
 use crate::boot::notify;
 use crate::publish::{Refused, Stuck};
+use crate::telemetry::line::LogFormat;
+use crate::telemetry::writer::{LogSettings, LogTarget};
 
 /// Who asked for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +83,9 @@ fn reload_now(control: &Control, cause: Cause) -> Result<Done, Failed> {
     notify::reloading();
     let done = attempt(control, &mut writer);
     drop(writer);
-    notify::ready();
+    if !control.is_stopping() {
+        notify::ready();
+    }
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     match &done {
         Ok(done) if done.changed => {
@@ -105,7 +109,10 @@ fn reload_now(control: &Control, cause: Cause) -> Result<Done, Failed> {
                 reloads.rejected += 1;
                 (reloads.failed, reloads.problem) = (Some(unix_now()), Some(Arc::clone(&text)));
             });
-            tracing::error!(?cause, "configuration not taken over, the old one stays in force:\n{text}");
+            match failed {
+                Failed::Unconfirmed(_) => tracing::error!(?cause, "{text}"),
+                _ => tracing::error!(?cause, "configuration refused, the old one stays in force:\n{text}"),
+            }
         }
     }
     done
@@ -137,9 +144,18 @@ fn attempt(control: &Control, writer: &mut Writer) -> Result<Done, Failed> {
     }
     log_warnings(&new);
     let new = Arc::new(new);
-    let published = writer.publisher.publish(&new, &|| control.is_stopping());
-    if let Err(Refused::Bind(error)) = published {
-        return conflict(&error.to_string());
+    let prepare = || {
+        let (was, is) = (&old.snapshot.proxy.access_log, &new.proxy.access_log);
+        match &*control.access_log() {
+            Some(log) if was != is => log.apply(log_settings(is.as_ref()).as_ref()),
+            _ => Ok(()),
+        }
+    };
+    let published = writer.publisher.publish(&new, prepare, &|| control.is_stopping());
+    match &published {
+        Err(Refused::Bind(error)) => return conflict(&error.to_string()),
+        Err(Refused::Prepare(error)) => return conflict(&format!("access log: {error}")),
+        _ => {}
     }
     writer.generation = generation;
     let in_force = InForce { text, snapshot: new, since: unix_now() };
@@ -166,6 +182,20 @@ pub(crate) fn log_warnings(snapshot: &Snapshot) {
     }
 }
 
+/// The access log's settings as its writer takes them.
+pub(crate) fn log_settings(settings: Option<&AccessLogSettings>) -> Option<LogSettings> {
+    settings.map(|settings| LogSettings {
+        format: match settings.format {
+            AccessLogFormat::Json => LogFormat::Json,
+            AccessLogFormat::Text => LogFormat::Text,
+        },
+        target: match &settings.path {
+            AccessLogPath::Stdout => LogTarget::Stdout,
+            AccessLogPath::File(path) => LogTarget::File(path.clone()),
+        },
+    })
+}
+
 /// The first setting that differs and that only a new process can follow.
 fn needs_restart(old: &ProxySettings, new: &ProxySettings) -> Option<&'static str> {
     let settings = [
@@ -173,7 +203,6 @@ fn needs_restart(old: &ProxySettings, new: &ProxySettings) -> Option<&'static st
         ("admin", old.admin == new.admin),
         ("driver", old.driver == new.driver),
         ("shard_memory", old.shard_memory == new.shard_memory),
-        ("access_log", old.access_log == new.access_log),
     ];
     settings.into_iter().find(|(_, same)| !same).map(|(key, _)| key)
 }

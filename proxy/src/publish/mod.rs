@@ -44,6 +44,8 @@ const LOOK_AGAIN: Duration = Duration::from_micros(200);
 pub(crate) enum Refused {
     /// An address can't be listened on. Nothing changed.
     Bind(BindError),
+    /// Something else that has to be there is not. Nothing changed.
+    Prepare(io::Error),
     /// In force, but not confirmed.
     Stuck(Stuck),
 }
@@ -135,11 +137,12 @@ impl Publisher {
 
     /// Puts `snapshot` in force on every shard and waits until all serve from it.
     ///
-    /// `stopping` ends the wait. [`Refused::Bind`] means that nothing changed; [`Refused::Stuck`] that the
-    /// snapshot is in force but a shard has not confirmed it.
+    /// `prepare` is the last step that can fail, `stopping` ends the wait. [`Refused::Stuck`] means that the
+    /// snapshot is in force but a shard has not confirmed it, every other refusal that nothing changed.
     pub(crate) fn publish(
         &mut self,
         snapshot: &Arc<Snapshot>,
+        prepare: impl FnOnce() -> io::Result<()>,
         stopping: &dyn Fn() -> bool,
     ) -> Result<(), Refused> {
         let staged = self.sockets.stage(addresses(snapshot)).map_err(Refused::Bind)?;
@@ -147,6 +150,7 @@ impl Publisher {
         let tables = self.tables(snapshot);
         // Lending duplicates descriptors, which can fail: before anything is committed.
         let loans = loans(&new, |address| staged.group(address).or_else(|| self.sockets.group(address)))?;
+        prepare().map_err(Refused::Prepare)?;
         self.sockets.commit(staged);
         self.lent = snapshot.listeners.to_vec();
         for (link, tables) in self.links.iter().zip(tables) {
