@@ -33,7 +33,7 @@ use crate::config::file::{self, FileWatch};
 use crate::config::reload::{self, Cause};
 use crate::net::{clock, wake};
 use crate::publish::sockets::{BindError, OpenOne};
-use crate::publish::{Publisher, Refused};
+use crate::publish::Publisher;
 use crate::shard::link::{INBOX_MESSAGES, ShardLink, ShardMessage};
 use crate::shard::start::{ShardHandle, ShardStart, start};
 use crate::telemetry::writer::AccessLog;
@@ -73,10 +73,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let admin = publisher.bind_admin(&snapshot.proxy.admin).map_err(bind_failure)?;
     publisher.bind(&snapshot).map_err(bind_failure)?;
     let shards = start_shards(&snapshot, &mut publisher)?;
-    publisher.attach(shards.links.clone(), &snapshot).map_err(|refused| match refused {
-        Refused::Bind(error) => bind_failure(error),
-        Refused::Stuck(stuck) => Failure::failed("shards do not start", format!("{stuck:?}")),
-    })?;
+    let attached = publisher.attach(shards.links.clone(), &snapshot);
+    attached.map_err(|refused| Failure::Failed(refused.to_string()))?;
     let writer = Writer { publisher, ids, generation: FIRST_GENERATION };
     let in_force = InForce { text, snapshot, since: unix_now() };
     let Shards { links, handles, access_log } = shards;

@@ -24,7 +24,7 @@ use pinion_core::config::{AccessLogFormat, AccessLogPath, AccessLogSettings, Pro
 use super::control::{Control, InForce, Writer, unix_now};
 use super::file::{self, LoadError};
 use crate::boot::notify;
-use crate::publish::{Refused, Stuck};
+use crate::publish::Refused;
 use crate::telemetry::line::LogFormat;
 use crate::telemetry::writer::{LogSettings, LogTarget};
 
@@ -152,22 +152,17 @@ fn attempt(control: &Control, writer: &mut Writer) -> Result<Done, Failed> {
         }
     };
     let published = writer.publisher.publish(&new, prepare, &|| control.is_stopping());
-    match &published {
-        Err(Refused::Bind(error)) => return conflict(&error.to_string()),
-        Err(Refused::Prepare(error)) => return conflict(&format!("access log: {error}")),
-        _ => {}
-    }
+    let confirmed = match published {
+        Ok(()) => Ok(()),
+        Err(Refused::Stuck(stuck)) => Err(stuck),
+        Err(refused) => return conflict(&refused.to_string()),
+    };
     writer.generation = generation;
     let in_force = InForce { text, snapshot: new, since: unix_now() };
     control.now_in_force(in_force, writer.publisher.view());
-    match published {
-        Err(Refused::Stuck(Stuck::Shard(shard))) => Err(Failed::Unconfirmed(format!(
-            "generation {generation} is in force, but shard {shard} has not confirmed it in time"
-        ))),
-        Err(Refused::Stuck(Stuck::Stopping)) => Err(Failed::Unconfirmed(format!(
-            "generation {generation} is in force, but the process began to stop before every shard confirmed"
-        ))),
-        _ => Ok(Done { generation, digest, changed: true }),
+    match confirmed {
+        Ok(()) => Ok(Done { generation, digest, changed: true }),
+        Err(stuck) => Err(Failed::Unconfirmed(format!("generation {generation} is in force, but {stuck}"))),
     }
 }
 

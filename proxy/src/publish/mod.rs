@@ -19,6 +19,7 @@
 pub(crate) mod sockets;
 pub(crate) mod totals;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +45,7 @@ const LOOK_AGAIN: Duration = Duration::from_micros(200);
 pub(crate) enum Refused {
     /// An address can't be listened on. Nothing changed.
     Bind(BindError),
-    /// Something else that has to be there is not. Nothing changed.
+    /// The access log can't be opened. Nothing changed.
     Prepare(io::Error),
     /// In force, but not confirmed.
     Stuck(Stuck),
@@ -57,6 +58,25 @@ pub(crate) enum Stuck {
     Shard(usize),
     /// The process began to stop meanwhile.
     Stopping,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Bind(error) => error.fmt(f),
+            Refused::Prepare(error) => write!(f, "access log: {error}"),
+            Refused::Stuck(stuck) => stuck.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stuck::Shard(shard) => write!(f, "shard {shard} has not confirmed it in time"),
+            Stuck::Stopping => f.write_str("the process began to stop before every shard confirmed it"),
+        }
+    }
 }
 
 /// The publisher: the one writer of every shard's tables.
