@@ -103,6 +103,7 @@ pub fn free_address() -> SocketAddr {
 /// What is to be started.
 pub struct Builder {
     driver: Driver,
+    admin: Option<String>,
     proxy: String,
     text: String,
     args: Vec<String>,
@@ -111,6 +112,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Another admin address than the socket, for [`Builder::spawn`]: the handle's own requests won't work.
+    pub fn admin(mut self, address: &str) -> Self {
+        self.admin = Some(address.to_owned());
+        self
+    }
+
     /// More lines for the `[proxy]` table. `admin` and `driver` are there already.
     pub fn proxy(mut self, lines: &str) -> Self {
         self.proxy.push_str(lines);
@@ -156,10 +163,12 @@ impl Builder {
 
     /// Starts the process only.
     pub fn spawn(self) -> Pinion {
-        let Builder { driver, proxy, text, args, envs, folder } = self;
+        let Builder { driver, admin, proxy, text, args, envs, folder } = self;
+        let socket = folder.path().join("admin.sock");
         let mut pinion = Pinion {
             config: folder.path().join("pinion.toml"),
-            admin: folder.path().join("admin.sock"),
+            admin_address: admin.unwrap_or_else(|| format!("unix:{}", socket.display())),
+            admin: socket,
             folder,
             driver,
             proxy,
@@ -194,6 +203,7 @@ pub struct Pinion {
     folder: TempDir,
     config: PathBuf,
     admin: PathBuf,
+    admin_address: String,
     driver: Driver,
     proxy: String,
     child: Option<Child>,
@@ -204,7 +214,7 @@ impl Pinion {
     /// Begins to describe a process on `driver`.
     pub fn with(driver: Driver) -> Builder {
         let folder = tempfile::tempdir().expect("a folder");
-        Builder { driver, proxy: String::new(), text: String::new(), args: vec![], envs: vec![], folder }
+        Builder { driver, admin: None, proxy: String::new(), text: String::new(), args: vec![], envs: vec![], folder }
     }
 
     /// The driver it was started with.
@@ -240,8 +250,8 @@ impl Pinion {
     /// The whole configuration text for the part after `[proxy]`.
     pub fn text(&self, text: &str) -> String {
         let head = format!(
-            "[proxy]\nadmin = \"unix:{}\"\ndriver = \"{}\"\n{}\n",
-            self.admin.display(),
+            "[proxy]\nadmin = \"{}\"\ndriver = \"{}\"\n{}\n",
+            self.admin_address,
             self.driver.label(),
             self.proxy
         );
