@@ -1,1 +1,7 @@
-//! Placeholder: filled by its own change.
+//! HTTP messages as data.
+
+pub use edits::HeaderEdits;
+pub use view::RequestView;
+
+pub mod edits;
+pub mod view;
