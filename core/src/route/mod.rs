@@ -2,10 +2,12 @@
 //!
 //! - [`RouteSpec`]: a route with its conditions, as the configuration gives it ([`matcher`]);
 //! - [`Precedence`]: which of two matching routes wins, a total order ([`order`]);
+//! - [`conflicts`]: ties and routes that can't be reached ([`conflict`]);
 //! - [`RouteTable`]: finds the winner without looking at all of them ([`table`], the hot path);
 //!
 //! Not here: reading configuration (`config`), choosing an endpoint (`balance`).
 
+pub use conflict::{Conflict, conflicts};
 pub use matcher::{HostMatch, NamedMatch, PathMatch, Pattern, PatternError, RouteSpec, ValueMatch};
 pub use order::Precedence;
 pub use scratch::MatchScratch;
@@ -13,9 +15,11 @@ pub use table::RouteTable;
 
 use crate::fault::Fault;
 use crate::http::HeaderEdits;
+use crate::http::edits::Line;
 use crate::id::{ClusterIndex, RouteId, RouteIndex};
 use std::time::Duration;
 
+pub mod conflict;
 pub mod matcher;
 pub mod order;
 mod scratch;
@@ -95,16 +99,13 @@ impl Split {
     }
 }
 
-/// A header field: name in lower case, value.
-pub type HeaderLine = (Box<[u8]>, Box<[u8]>);
-
 /// An answer of the proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectResponse {
     /// The status, 200 to 599.
     pub status: u16,
     /// Header fields, names in lower case, framing fields excluded.
-    pub headers: Box<[HeaderLine]>,
+    pub headers: Box<[Line]>,
     /// The body; empty for 204, 205 and 304.
     pub body: Box<[u8]>,
 }

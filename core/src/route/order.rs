@@ -20,7 +20,7 @@ use std::cmp::Reverse;
 use super::matcher::{HostMatch, PathMatch, RouteSpec};
 
 /// The sort key of one route under one of its hosts. The greater key wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Precedence {
     host: HostRank,
     order: Reverse<u32>,
@@ -31,7 +31,7 @@ pub struct Precedence {
 }
 
 /// Host patterns by how specific they are; lengths in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum HostRank {
     Any,
     Suffix(usize),
@@ -39,7 +39,7 @@ enum HostRank {
 }
 
 /// Path conditions by how specific they are; lengths in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum PathRank {
     Prefix(usize),
     Regex(usize),
