@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use pinion_core::config::Address;
+use pinion_core::config::snapshot::Address;
 
 /// The longest that connecting, sending, or waiting for more of the answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
-use pinion_core::config::{Address, Ids, Snapshot};
+use pinion_core::config::snapshot::Address;
+use pinion_core::config::{Ids, Snapshot};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 

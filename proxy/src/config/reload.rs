@@ -19,7 +19,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pinion_core::config::{AccessLogFormat, AccessLogPath, AccessLogSettings, ProxySettings, Snapshot};
+use pinion_core::config::Snapshot;
+use pinion_core::config::snapshot::{AccessLogFormat, AccessLogPath, AccessLogSettings, ProxySettings};
 
 use super::control::{Control, InForce, Writer, unix_now};
 use super::file::{self, LoadError};

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use pinion_core::config::{Address, Listener, Snapshot};
+use pinion_core::config::Snapshot;
+use pinion_core::config::snapshot::{Address, Listener};
 use pinion_core::id::ListenerId;
 
 use crate::shard::link::{ShardLink, ShardMessage, ShardTables};

@@ -28,7 +28,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use pinion_core::config::Address;
+use pinion_core::config::snapshot::Address;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that may wait in the kernel for each socket; the kernel lowers it to `net.core.somaxconn`.

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pinion_core::config::{Address, Snapshot};
+use pinion_core::config::Snapshot;
+use pinion_core::config::snapshot::Address;
 use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats, RouteStats};
 
 use crate::shard::link::SharedCount;
