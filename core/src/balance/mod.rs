@@ -35,6 +35,16 @@ pub enum Balance {
     LeastRequest,
 }
 
+impl Balance {
+    /// The word of the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Balance::RoundRobin => "round-robin",
+            Balance::LeastRequest => "least-request",
+        }
+    }
+}
+
 /// Picks endpoints of one cluster, by their place in its list.
 #[derive(Debug)]
 pub struct Picker(Kind);
