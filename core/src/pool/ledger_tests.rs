@@ -170,3 +170,31 @@ fn drained_it_keeps_nothing_but_still_connects() {
     assert_eq!(ledger.release(2, true, at(3)), Released::Close);
     assert!(ledger.is_empty());
 }
+
+#[test]
+fn beyond_the_high_water_mark_nothing_is_allocated() {
+    let mut ledger = PoolLedger::new(IdleLimits { connections: 4, ..LIMITS });
+    let mut capacity = 0;
+    for round in 0..1_000 {
+        // Five at once, one of them new; when all are done, the one done first makes room for the last.
+        let mut in_use: Vec<u32> = Vec::new();
+        for _ in 0..5 {
+            match ledger.acquire(at(round), || true) {
+                Acquire::Reuse(key) => in_use.push(key),
+                Acquire::Connect => {
+                    let key = 1_000_000 + round as u32 * 5 + in_use.len() as u32;
+                    ledger.on_connected(key);
+                    in_use.push(key);
+                }
+                Acquire::Wait => panic!("there is credit"),
+            }
+        }
+        let released: Vec<_> = in_use.iter().map(|&key| ledger.release(key, true, at(round))).collect();
+        assert_eq!(released[..4], [Released::Kept; 4]);
+        assert_eq!(released[4], Released::KeptEvict(in_use[0]));
+        if round == 0 {
+            capacity = ledger.idle.capacity();
+        }
+    }
+    assert_eq!(ledger.idle.capacity(), capacity);
+}

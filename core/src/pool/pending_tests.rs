@@ -146,3 +146,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn beyond_the_high_water_mark_nothing_is_allocated() {
+    let mut queue = Pending::new(100);
+    let mut capacity = 0;
+    for round in 0..1_000 {
+        let tickets: Vec<_> = (0..100).map(|key| queue.push(key, at(round + 1)).unwrap()).collect();
+        for ticket in tickets.iter().skip(1).step_by(3) {
+            assert!(queue.cancel(*ticket));
+        }
+        assert_eq!(queue.pop(at(round)), Some(0));
+        assert_eq!(expired(&mut queue, at(round + 1)).len(), 66);
+        if round == 0 {
+            capacity = queue.queue.capacity();
+        }
+    }
+    assert_eq!(queue.queue.capacity(), capacity);
+}
