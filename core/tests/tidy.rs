@@ -236,6 +236,8 @@ fn sizes_only_shrink() {
 
 // The rules against planted offences.
 
+type Rule = fn(&Source) -> Vec<Finding>;
+
 fn lines_found(rule: impl Fn(&Source) -> Vec<Finding>, text: &str) -> Vec<usize> {
     rule(&Source::new("proxy/src/planted.rs", text)).iter().map(|finding| finding.line).collect()
 }
@@ -243,7 +245,7 @@ fn lines_found(rule: impl Fn(&Source) -> Vec<Finding>, text: &str) -> Vec<usize>
 #[test]
 fn rules_find_what_they_should() {
     #[rustfmt::skip]
-    let rows: &[(&str, fn(&Source) -> Vec<Finding>, &str, &[usize])] = &[
+    let rows: &[(&str, Rule, &str, &[usize])] = &[
         ("comment present", rules::module_comment, "//! What this file does.\n", &[]),
         ("comment missing", rules::module_comment, "use a;\n//! Late.\n", &[1]),
         ("comment empty", rules::module_comment, "//!\n", &[1]),

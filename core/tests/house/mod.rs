@@ -5,7 +5,7 @@
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
 use std::{
-    fmt, fs,
+    env, fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -46,9 +46,10 @@ pub(crate) fn none(findings: &[Finding], way_out: &str) {
     assert!(findings.is_empty(), "\n{list}{} finding(s). {way_out}\n", findings.len());
 }
 
-/// The repository's root.
+/// The repository's root: where cargo runs the test, else where it was built.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&here).join("..")
 }
 
 /// The text of a file that must exist.

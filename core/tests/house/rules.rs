@@ -238,7 +238,7 @@ pub(crate) fn purity(source: &Source) -> Vec<Finding> {
         let under = |root: &&str| {
             path == **root || path.strip_prefix(*root).is_some_and(|rest| rest.starts_with("::"))
         };
-        if PATHS.iter().chain(&LOCKS).any(|root| under(&root)) {
+        if PATHS.iter().chain(&LOCKS).any(|root| under(root)) {
             add(line, &path);
         }
         if let Some(rest) = path.strip_prefix("std::net") {
