@@ -235,10 +235,9 @@ pub(crate) fn purity(source: &Source) -> Vec<Finding> {
         }
     };
     for (line, path) in paths(&source.code) {
-        let under = |root: &&str| {
-            path == **root || path.strip_prefix(*root).is_some_and(|rest| rest.starts_with("::"))
-        };
-        if PATHS.iter().chain(&LOCKS).any(|root| under(root)) {
+        let under =
+            |root: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with("::"));
+        if PATHS.iter().chain(&LOCKS).copied().any(under) {
             add(line, &path);
         }
         if let Some(rest) = path.strip_prefix("std::net") {
