@@ -110,6 +110,34 @@ fn metric_names_are_documented() {
 }
 
 #[test]
+fn nothing_is_unfinished() {
+    none(&over(|_| true, rules::unfinished), "What lands is whole.");
+}
+
+#[test]
+fn functions_are_named_by_what_they_give() {
+    none(&over(|_| true, rules::names), "`limit()`, not `get_limit()` (rule 10).");
+}
+
+#[test]
+fn skips_name_tests_and_reasons() {
+    let path = ".ci/skips";
+    let sources = sources();
+    let mut found = Vec::new();
+    for (number, line) in read(path).lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+        let Some((test, reason)) = line.split_once(char::is_whitespace) else {
+            found.push(Finding::new(path, number + 1, "a line is a test's name and a reason"));
+            continue;
+        };
+        let name = format!("fn {}(", test.rsplit("::").next().unwrap_or(test));
+        if reason.trim().is_empty() || !sources.iter().any(|source| source.text.contains(&name)) {
+            found.push(Finding::new(path, number + 1, format!("no reason, or no test {test}")));
+        }
+    }
+    none(&found, "See CONTRIBUTING.md, Tests.");
+}
+
+#[test]
 fn hot_files_do_not_allocate() {
     none(
         &over(|_| true, rules::hot),
@@ -281,6 +309,9 @@ fn rules_find_what_they_should() {
         ("socket", rules::purity, "let a = std::net::TcpStream::connect(b);\n", &[1, 1]),
         ("grouped", rules::purity, "use std::{\n    collections::HashMap,\n    fs::File,\n};\n", &[1]),
         ("own time", rules::purity, "use crate::time::Instant;\nlet a = Instant::from_nanos(1);\n", &[]),
+        ("unfinished", rules::unfinished, concat!("// TO", "DO: more\nlet a = 1;\n"), &[1]),
+        ("kept though unused", rules::unfinished, "#[allow(dead_code)]\nfn a() {}\n", &[1]),
+        ("get_", rules::names, "fn get_limit() -> u8 {\n    1\n}\n", &[1]),
         ("printing", rules::purity, "println!(\"a\");\nlet print = 1;\n", &[1]),
     ];
     for (name, rule, text, expected) in rows {

@@ -178,6 +178,38 @@ pub(crate) fn metric_names(source: &Source) -> Vec<Finding> {
     found
 }
 
+/// Nothing unfinished lands, and nothing unused is kept by silencing the compiler.
+pub(crate) fn unfinished(source: &Source) -> Vec<Finding> {
+    // Put together here so that this file does not find itself.
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+    let mut found = Vec::new();
+    for (number, line) in source.text.lines().enumerate() {
+        for mark in marks {
+            if !words(line, mark).is_empty() {
+                found.push(Finding::new(
+                    &source.path,
+                    number + 1,
+                    format!("`{mark}`: finish it, or open an issue"),
+                ));
+            }
+        }
+    }
+    for (line, code) in source.product_lines() {
+        if ["allow(dead_code", "allow(unused"].iter().any(|lint| code.contains(lint)) {
+            found.push(Finding::new(&source.path, line, "something unused is kept: remove it, or use it"));
+        }
+    }
+    found
+}
+
+/// Functions are named by what they give.
+pub(crate) fn names(source: &Source) -> Vec<Finding> {
+    let functions = source.functions().into_iter().filter(|function| function.name.starts_with("get_"));
+    functions
+        .map(|function| Finding::new(&source.path, function.line, format!("`{}`: no `get_`", function.name)))
+        .collect()
+}
+
 /// `core` decides: it reads no clock, file, environment or socket, starts no thread, prints nothing.
 pub(crate) fn purity(source: &Source) -> Vec<Finding> {
     const PATHS: [&str; 12] = [
