@@ -335,6 +335,9 @@ fn functions_are_measured_without_tests() {
     let functions: Vec<_> = source.functions().into_iter().map(|f| (f.name, f.line, f.lines)).collect();
     assert_eq!(functions, [("a".to_owned(), 1, 3)]);
     assert_eq!(source.lines_without_tests(), 8);
+    let parts = "struct A {\n    #[cfg(test)]\n    b: Option<(u8, u8)>,\n    c: u8,\n}\nfn d() -> A {\n    A {\n        \
+                 #[cfg(test)]\n        b: None,\n        c: 1 }\n}\n";
+    assert_eq!(Source::new("x.rs", parts).lines_without_tests(), 7);
 }
 
 #[test]

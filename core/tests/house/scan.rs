@@ -189,6 +189,58 @@ fn item_end(code: &[u8], at: usize) -> Option<usize> {
     None
 }
 
+/// Whether an item or a statement begins here, and not a field, a variant or an arm.
+fn is_item(code: &str) -> bool {
+    const FIRST: [&str; 22] = [
+        "fn",
+        "mod",
+        "impl",
+        "struct",
+        "enum",
+        "use",
+        "const",
+        "static",
+        "trait",
+        "type",
+        "extern",
+        "unsafe",
+        "async",
+        "macro_rules",
+        "let",
+        "if",
+        "match",
+        "for",
+        "while",
+        "loop",
+        "return",
+        "union",
+    ];
+    let code = code.trim_start();
+    let code = match code.strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(')').map_or("", |(_, rest)| rest),
+        Some(rest) if rest.starts_with(char::is_whitespace) => rest,
+        _ => code,
+    };
+    let word: String = code.trim_start().chars().take_while(|&c| c.is_alphanumeric() || c == '_').collect();
+    FIRST.contains(&word.as_str()) || code.starts_with('{')
+}
+
+/// Where the field, variant or arm that begins at `at` ends: its comma, or before the brace around it.
+fn part_end(code: &[u8], at: usize) -> Option<usize> {
+    let mut depth = 0_i32;
+    for (offset, &byte) in code.iter().enumerate().skip(at) {
+        match byte {
+            b'>' if matches!(code[offset - 1], b'=' | b'-') => {}
+            b'(' | b'[' | b'{' | b'<' => depth += 1,
+            b')' | b']' | b'}' | b'>' if depth > 0 => depth -= 1,
+            b')' | b']' | b'}' => return Some(offset - 1),
+            b',' | b';' if depth == 0 => return Some(offset),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The brace that closes the one at `open`.
 fn closing_brace(code: &[u8], open: usize) -> Option<usize> {
     let mut depth = 0_i32;
@@ -219,7 +271,12 @@ fn test_regions(path: &str, text: &str, code: &str) -> (Vec<bool>, Vec<String>) 
         while code[item..].trim_start().starts_with("#[") {
             item += code[item..].find(']').map_or(0, |length| length + 1);
         }
-        let Some(end) = item_end(code.as_bytes(), item) else { continue };
+        let end = if is_item(&code[item..]) {
+            item_end(code.as_bytes(), item)
+        } else {
+            part_end(code.as_bytes(), item)
+        };
+        let Some(end) = end else { continue };
         tests[line_of(code, at) - 1..line_of(code, end)].fill(true);
         let words: Vec<&str> = code[item..end].split_whitespace().collect();
         if let [.., "mod", name] = words[..]
