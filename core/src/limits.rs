@@ -89,3 +89,5 @@ pub const LOG_ADDRESS_BYTES_MAX: usize = 120;
 pub const LOG_RING_BYTES: usize = 1024 * 1024;
 /// Bytes of formatted access log written at once.
 pub const LOG_BATCH_BYTES: usize = 64 * 1024;
+/// Commands waiting for the access log's writer (reopen, new settings): further ones are refused.
+pub const LOG_COMMANDS_MAX: usize = 8;
