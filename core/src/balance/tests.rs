@@ -1,0 +1,1 @@
+//! Proportions, preferences and refusals of both ways of balancing.
