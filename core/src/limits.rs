@@ -42,6 +42,15 @@ pub const ENDPOINT_IDLE_DEFAULT: usize = 256;
 /// Memory of pooled buffers per shard: connections beyond wait for a buffer, then 503. Key `shard_memory`.
 pub const SHARD_MEMORY_DEFAULT: usize = 256 * 1024 * 1024;
 
+/// Bytes of one compiled regular expression: a larger one is refused by `check`.
+pub const REGEX_PROGRAM_BYTES_MAX: usize = 256 * 1024;
+/// Lazily built tables of one regular expression on one shard; beyond, they are cleared and built anew.
+pub const REGEX_CACHE_BYTES: usize = 256 * 1024;
+/// Tries after the first that a route may ask for: more only multiply an overload. Refused by `check`.
+pub const RETRY_ATTEMPTS_MAX: u32 = 10;
+/// Bytes of a direct response's body: it is kept in every snapshot and copied per answer. Refused by `check`.
+pub const DIRECT_BODY_BYTES_MAX: usize = 16 * 1024;
+
 /// The shard's timer tick: deadlines fire at most this late.
 pub const TICK: Duration = Duration::from_millis(20);
 /// Slots of the timer wheel; horizon 512 × 20 ms ≈ 10 s, later deadlines are re-filed.
