@@ -9,15 +9,23 @@
 
 use std::io::Write as _;
 
-use pinion_core::config::snapshot::AccessLogFormat;
 use pinion_core::telemetry::ledger::{Phase, Phases};
 use pinion_core::telemetry::record::Record;
 
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// Envoy's default text format, with what it lacks after it.
+    Text,
+}
+
 /// Appends the line of `record`.
-pub(crate) fn append(out: &mut Vec<u8>, format: AccessLogFormat, record: &Record<'_>) {
+pub(crate) fn append(out: &mut Vec<u8>, format: LogFormat, record: &Record<'_>) {
     match format {
-        AccessLogFormat::Json => json(out, record),
-        AccessLogFormat::Text => text(out, record),
+        LogFormat::Json => json(out, record),
+        LogFormat::Text => text(out, record),
     }
     out.push(b'\n');
 }

@@ -17,7 +17,7 @@ fn readable(bytes: &[u8]) -> String {
     text
 }
 
-fn line(format: AccessLogFormat, entry: &AccessEntry<'_>) -> String {
+fn line(format: LogFormat, entry: &AccessEntry<'_>) -> String {
     let (mut record, mut out) = (Vec::new(), Vec::new());
     entry.encode(&mut record);
     append(&mut out, format, &decode(&record).unwrap());
@@ -65,7 +65,7 @@ fn a_json_line_is_as_documented() {
         r#""truncated":false}"#,
         "\n"
     );
-    assert_eq!(line(AccessLogFormat::Json, &entry()), expected);
+    assert_eq!(line(LogFormat::Json, &entry()), expected);
 }
 
 #[test]
@@ -75,24 +75,24 @@ fn a_text_line_is_as_documented() {
         r#""abc" "my-service:8080" "127.0.0.1:9001" "127.0.0.1:50000" "web" "items" "v1" via_upstream 3 "#,
         "codec=1 route=1 pool=0 connect=1 exchange=1000 respond=10\n"
     );
-    assert_eq!(line(AccessLogFormat::Text, &entry()), expected);
+    assert_eq!(line(LogFormat::Text, &entry()), expected);
 }
 
 #[test]
 fn faults_and_own_answers_are_told_apart() {
     let own = AccessEntry { attempts: 0, cluster: b"", endpoint: b"", ..entry() };
-    let json: Value = serde_json::from_str(&line(AccessLogFormat::Json, &own)).unwrap();
+    let json: Value = serde_json::from_str(&line(LogFormat::Json, &own)).unwrap();
     assert_eq!(json["response_code_details"], "direct_response");
     assert_eq!(json["upstream_cluster"], Value::Null);
     let failed = AccessEntry { fault: Some(Fault::NoRoute), status: 404, ..own };
-    let json: Value = serde_json::from_str(&line(AccessLogFormat::Json, &failed)).unwrap();
+    let json: Value = serde_json::from_str(&line(LogFormat::Json, &failed)).unwrap();
     assert_eq!((&json["response_flags"], &json["response_code_details"]), (&"NR".into(), &"no_route".into()));
 }
 
 #[test]
 fn every_field_is_documented() {
     let document = include_str!("../../../docs/access-log.md");
-    let json: Value = serde_json::from_str(&line(AccessLogFormat::Json, &entry())).unwrap();
+    let json: Value = serde_json::from_str(&line(LogFormat::Json, &entry())).unwrap();
     for field in json.as_object().unwrap().keys().chain(json["ledger"].as_object().unwrap().keys()) {
         assert!(document.contains(&format!("| `{field}` |")), "{field} is not in docs/access-log.md");
     }
@@ -149,7 +149,7 @@ proptest! {
             user_agent: &strings[3], forwarded_for: &strings[4], request_id: &strings[5],
             query: query.as_deref(), phases: Phases(phases.map(u64::from)), ..entry()
         };
-        let text = line(AccessLogFormat::Json, &entry);
+        let text = line(LogFormat::Json, &entry);
         prop_assert_eq!(text.find('\n'), Some(text.len() - 1));
         let json: Value = serde_json::from_str(&text).unwrap();
         let fields = [
@@ -169,7 +169,7 @@ proptest! {
 
     #[test]
     fn a_text_line_is_one_printable_line(path in proptest::collection::vec(any::<u8>(), 0..60)) {
-        let text = line(AccessLogFormat::Text, &AccessEntry { path: &path, user_agent: &path, ..entry() });
+        let text = line(LogFormat::Text, &AccessEntry { path: &path, user_agent: &path, ..entry() });
         prop_assert_eq!(text.find('\n'), Some(text.len() - 1));
         prop_assert!(text.trim_end().bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     }

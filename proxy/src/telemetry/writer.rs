@@ -26,7 +26,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use pinion_core::config::snapshot::{AccessLogFormat, AccessLogPath, AccessLogSettings};
 use pinion_core::limits::{LOG_BATCH_BYTES, LOG_COMMANDS_MAX};
 use pinion_core::telemetry::counters::Counter;
 use pinion_core::telemetry::record::{RECORD_BYTES_MAX, decode, record_bytes};
@@ -34,7 +33,7 @@ use pinion_core::telemetry::stats::ShardStats;
 use rtrb::Consumer;
 
 use super::access::{AccessSink, ring};
-use super::line;
+use super::line::{self, LogFormat};
 
 /// The wait after a round that found records: a shard at 100,000 requests a second fills a sixth of its
 /// ring in it.
@@ -45,12 +44,28 @@ const WAIT_MAX: Duration = Duration::from_millis(25);
 const STEP_BYTES: usize = 64 * 1024;
 /// How long a write may find its pipe full before its lines are given up.
 const STALL: Duration = Duration::from_secs(1);
-/// How long stopping waits for the last write: rings hold less than a second's work for any disk.
-const STOP: Duration = Duration::from_secs(5);
 /// How much the writer yields to the shards when CPUs are scarce.
 const NICE: i32 = 5;
 
 const _: () = assert!(RECORD_BYTES_MAX <= STEP_BYTES);
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogTarget {
+    /// The program's standard output.
+    Stdout,
+    /// A file, appended to and made if missing.
+    File(PathBuf),
+}
+
+/// What the access log should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogSettings {
+    /// How lines look.
+    pub(crate) format: LogFormat,
+    /// Where they go.
+    pub(crate) target: LogTarget,
+}
 
 /// What became of records that reached the writer; written by its thread.
 #[derive(Debug, Default)]
@@ -88,13 +103,13 @@ impl AccessLog {
     /// # Errors
     /// The file can't be opened, or the thread can't be started.
     pub(crate) fn start(
-        settings: Option<&AccessLogSettings>,
-        shards: impl IntoIterator<Item = Arc<ShardStats>>,
+        settings: Option<&LogSettings>,
+        shards: &[Arc<ShardStats>],
     ) -> io::Result<(AccessLog, Vec<AccessSink>)> {
         let output = settings.map(Output::open).transpose()?;
         let enabled = Arc::new(AtomicBool::new(output.is_some()));
         let (sinks, rings): (Vec<_>, Vec<_>) =
-            shards.into_iter().map(|stats| ring(Arc::clone(&enabled), stats)).unzip();
+            shards.iter().map(|stats| ring(Arc::clone(&enabled), Arc::clone(stats))).unzip();
         let stats = Arc::new(LogStats::default());
         let writer = Writer::new(rings, output, Arc::clone(&stats));
         let (commands, receiver) = sync_channel(LOG_COMMANDS_MAX);
@@ -107,7 +122,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// The file can't be opened, or the writer hangs in a write: the old settings stay.
-    pub(crate) fn apply(&self, settings: Option<&AccessLogSettings>) -> io::Result<()> {
+    pub(crate) fn apply(&self, settings: Option<&LogSettings>) -> io::Result<()> {
         let output = settings.map(Output::open).transpose()?;
         let on = output.is_some();
         self.commands.try_send(Command::Use(output)).map_err(|_| io::Error::from(ErrorKind::WouldBlock))?;
@@ -128,12 +143,8 @@ impl AccessLog {
     }
 
     /// Writes what is in the rings, then ends the thread. `false`: it still hangs in a write after
-    /// [`STOP`] and is left behind. Shards must have stopped pushing.
-    pub(crate) fn stop(self) -> bool {
-        self.stop_within(STOP)
-    }
-
-    fn stop_within(self, wait: Duration) -> bool {
+    /// `wait` and is left behind. Shards must have stopped pushing.
+    pub(crate) fn stop(self, wait: Duration) -> bool {
         let end = Instant::now() + wait;
         drop(self.commands);
         while !self.thread.is_finished() {
@@ -149,7 +160,7 @@ impl AccessLog {
 /// An open log.
 #[derive(Debug)]
 struct Output {
-    format: AccessLogFormat,
+    format: LogFormat,
     file: File,
     /// The path to open again; none for standard output.
     path: Option<PathBuf>,
@@ -160,10 +171,10 @@ struct Output {
 }
 
 impl Output {
-    fn open(settings: &AccessLogSettings) -> io::Result<Output> {
-        let (file, path) = match &settings.path {
-            AccessLogPath::Stdout => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
-            AccessLogPath::File(path) => (append_to(path)?, Some(path.clone())),
+    fn open(settings: &LogSettings) -> io::Result<Output> {
+        let (file, path) = match &settings.target {
+            LogTarget::Stdout => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
+            LogTarget::File(path) => (append_to(path)?, Some(path.clone())),
         };
         Ok(Output { format: settings.format, file, path, torn: false, failing: false })
     }

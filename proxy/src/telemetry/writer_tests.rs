@@ -9,8 +9,8 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn settings(path: &Path) -> AccessLogSettings {
-    AccessLogSettings { format: AccessLogFormat::Json, path: AccessLogPath::File(path.to_owned()) }
+fn settings(path: &Path) -> LogSettings {
+    LogSettings { format: LogFormat::Json, target: LogTarget::File(path.to_owned()) }
 }
 
 fn shards(count: usize) -> Vec<Arc<ShardStats>> {
@@ -40,13 +40,13 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 fn every_shard_is_written_and_stop_flushes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
-    let (log, mut sinks) = AccessLog::start(Some(&settings(&file)), shards(3)).unwrap();
+    let (log, mut sinks) = AccessLog::start(Some(&settings(&file)), &shards(3)).unwrap();
     for n in 0..5_000 {
         let path = format!("/{n}");
         assert!(sinks[n % 3].push(&entry(&path)));
     }
     let stats = Arc::clone(&log.stats);
-    assert!(log.stop());
+    assert!(log.stop(PATIENCE));
     let mut numbers: Vec<usize> = paths(&file).iter().map(|path| path[1..].parse().unwrap()).collect();
     for shard in 0..3 {
         let of_shard: Vec<_> = numbers.iter().copied().filter(|n| n % 3 == shard).collect();
@@ -61,7 +61,8 @@ fn every_shard_is_written_and_stop_flushes() {
 fn records_across_the_rings_end_are_whole() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
-    let (log, mut sinks) = AccessLog::start(Some(&settings(&file)), shards(1)).unwrap();
+    let stats = shards(1);
+    let (log, mut sinks) = AccessLog::start(Some(&settings(&file)), &stats).unwrap();
     // Several times the ring's size, in lengths that have nothing in common with it.
     let long = "x".repeat(997);
     let mut pushed = 0;
@@ -70,7 +71,7 @@ fn records_across_the_rings_end_are_whole() {
         eventually("room in the ring", || sinks[0].push(&entry(&path)));
         pushed += 1;
     }
-    assert!(log.stop());
+    assert!(log.stop(PATIENCE));
     let paths = paths(&file);
     assert_eq!(paths.len(), pushed);
     for (n, path) in paths.iter().enumerate() {
@@ -84,7 +85,7 @@ fn rotation_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
     let old = folder.path().join("access.log.1");
-    let (log, mut sinks) = AccessLog::start(Some(&settings(&file)), shards(1)).unwrap();
+    let (log, mut sinks) = AccessLog::start(Some(&settings(&file)), &shards(1)).unwrap();
     assert!(sinks[0].push(&entry("/before")));
     eventually("the first line", || log.stats().written.get() == 1);
     fs::rename(&file, &old).unwrap();
@@ -93,7 +94,7 @@ fn rotation_loses_nothing() {
     log.reopen();
     eventually("the new file", || file.exists());
     assert!(sinks[0].push(&entry("/after")));
-    assert!(log.stop());
+    assert!(log.stop(PATIENCE));
     assert_eq!(paths(&old), ["/before", "/between"]);
     assert_eq!(paths(&file), ["/after"]);
 }
@@ -103,20 +104,20 @@ fn a_failed_reopening_keeps_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("logs");
     fs::create_dir(&inner).unwrap();
-    let (log, mut sinks) = AccessLog::start(Some(&settings(&inner.join("access.log"))), shards(1)).unwrap();
+    let (log, mut sinks) = AccessLog::start(Some(&settings(&inner.join("access.log"))), &shards(1)).unwrap();
     let moved = folder.path().join("moved");
     fs::rename(&inner, &moved).unwrap();
     log.reopen();
     eventually("the error", || log.stats().errors.get() == 1);
     assert!(sinks[0].push(&entry("/kept")));
-    assert!(log.stop());
+    assert!(log.stop(PATIENCE));
     assert_eq!(paths(&moved.join("access.log")), ["/kept"]);
 }
 
 #[test]
 fn a_full_disk_is_survived_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, mut sinks) = AccessLog::start(Some(&settings(Path::new("/dev/full"))), shards(1)).unwrap();
+    let (log, mut sinks) = AccessLog::start(Some(&settings(Path::new("/dev/full"))), &shards(1)).unwrap();
     for _ in 0..10 {
         assert!(sinks[0].push(&entry("/lost")));
     }
@@ -125,7 +126,7 @@ fn a_full_disk_is_survived_and_counted() {
     let file = folder.path().join("access.log");
     log.apply(Some(&settings(&file))).unwrap();
     eventually("the line", || sinks[0].push(&entry("/kept")) && log.stats().written.get() > 0);
-    assert!(log.stop());
+    assert!(log.stop(PATIENCE));
     let paths = paths(&file);
     assert!(!paths.is_empty() && paths.iter().all(|path| path == "/kept"), "{paths:?}");
 }
@@ -173,7 +174,7 @@ fn a_line_cut_by_an_error_is_ended_before_the_next() {
 }
 
 fn batch(file: File, stats: &Arc<LogStats>) -> Batch {
-    let output = Output { format: AccessLogFormat::Json, file, path: None, torn: false, failing: false };
+    let output = Output { format: LogFormat::Json, file, path: None, torn: false, failing: false };
     Batch { output: Some(output), bytes: Vec::new(), lines: 0, stats: Arc::clone(stats) }
 }
 
@@ -187,7 +188,7 @@ fn give(batch: &mut Batch, path: &str) {
 fn the_log_can_be_switched_off_and_on() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
-    let (log, mut sinks) = AccessLog::start(None, shards(1)).unwrap();
+    let (log, mut sinks) = AccessLog::start(None, &shards(1)).unwrap();
     assert!(!sinks[0].enabled());
     log.apply(Some(&settings(&file))).unwrap();
     assert!(sinks[0].enabled());
@@ -198,15 +199,15 @@ fn the_log_can_be_switched_off_and_on() {
     let missing = settings(&folder.path().join("no/such/folder"));
     assert!(log.apply(Some(&missing)).is_err());
     assert!(!sinks[0].enabled());
-    assert!(AccessLog::start(Some(&missing), shards(1)).is_err());
-    assert!(log.stop());
+    assert!(AccessLog::start(Some(&missing), &shards(1)).is_err());
+    assert!(log.stop(PATIENCE));
     assert_eq!(paths(&file), ["/on"]);
 }
 
 #[test]
 fn an_idle_writer_sleeps() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, _sinks) = AccessLog::start(Some(&settings(&folder.path().join("a"))), shards(2)).unwrap();
+    let (log, _sinks) = AccessLog::start(Some(&settings(&folder.path().join("a"))), &shards(2)).unwrap();
     let schedstat = || {
         let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
         let of_writer = tasks.filter(|task| {
@@ -224,7 +225,7 @@ fn an_idle_writer_sleeps() {
     });
     let least = spent.min().unwrap();
     assert!(least < 50_000_000, "an idle writer used {least} ns of CPU in half a second");
-    assert!(log.stop());
+    assert!(log.stop(PATIENCE));
 }
 
 #[test]
@@ -234,7 +235,7 @@ fn a_hanging_write_does_not_hold_up_the_end() {
     let enabled = Arc::new(AtomicBool::new(true));
     let (mut sink, consumer) = ring(Arc::clone(&enabled), Arc::default());
     let output = Output {
-        format: AccessLogFormat::Json,
+        format: LogFormat::Json,
         file: File::from(std::os::fd::OwnedFd::from(writer)),
         path: None,
         torn: false,
@@ -247,6 +248,6 @@ fn a_hanging_write_does_not_hold_up_the_end() {
     let (commands, receiver) = sync_channel(LOG_COMMANDS_MAX);
     let thread = thread::spawn(move || writer.run(&receiver));
     let log = AccessLog { enabled, commands, thread, stats };
-    assert!(!log.stop_within(Duration::from_millis(100)));
+    assert!(!log.stop(Duration::from_millis(100)));
     drop(reader);
 }
