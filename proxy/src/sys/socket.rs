@@ -1,0 +1,74 @@
+//! A connected socket (TCP or Unix) as both the driver and plain system calls see it.
+//!
+//! Invariants:
+//! - the descriptor lives as long as any clone of the inner value or any operation in flight;
+//! - with io_uring sockets are blocking (the ring waits in the kernel), with epoll non-blocking: see
+//!   [`crate::net::Driver`];
+//! - one reader and one writer at a time. The driver keeps one waker a direction.
+//!
+//! Not here: timeouts, buffers, decisions.
+
+use std::cell::UnsafeCell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf};
+use monoio::net::TcpStream;
+
+use super::buffer::Buffer;
+
+/// A stream socket registered with the shard's driver. Clones share the descriptor.
+#[derive(Clone)]
+pub(crate) struct Socket(Rc<UnsafeCell<TcpStream>>);
+
+impl Socket {
+    /// Takes over `fd`, which may be any descriptor that can be polled (a Unix socket, an eventfd): the
+    /// driver only uses its number.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let stream = TcpStream::from_std(std::net::TcpStream::from(fd))?;
+        Ok(Socket(Rc::new(UnsafeCell::new(stream))))
+    }
+
+    /// Receives into the room of `buffer`; 0 bytes is the end of the stream.
+    ///
+    /// Dropping the future loses bytes that arrive meanwhile: only do so when closing.
+    pub(crate) async fn recv(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        OwnedReadHalf(self.0.clone()).read(buffer).await
+    }
+
+    /// Sends from the unread part of `buffer`, once; may send less.
+    pub(crate) async fn send_some(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        OwnedWriteHalf(self.0.clone()).write(buffer).await
+    }
+
+    /// Waits until a receive would not block. Dropping the future loses nothing.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.stream().readable(false).await
+    }
+
+    /// Waits until a send would not block. Dropping the future loses nothing.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.stream().writable(false).await
+    }
+
+    fn stream(&self) -> &TcpStream {
+        // SAFETY: the only `&mut TcpStream` ever made from this cell are the short ones inside monoio's
+        // `read` and `write`, which clone the shared descriptor and return; none is live across this call,
+        // because everything runs on one thread and neither calls back into this module.
+        unsafe { &*self.0.get() }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream().as_raw_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the stream owns the descriptor and outlives the borrow of `self`.
+        unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) }
+    }
+}
