@@ -89,7 +89,9 @@ pub(crate) async fn proxy(
         let exchange = call.exchange.get_mut();
         match fault {
             // Nobody has to ask for this one: the connection had closed under us.
-            Some(Fault::StaleConnection) if !want.fresh && exchange.may_retry(Fault::StaleConnection, true) => {
+            Some(Fault::StaleConnection)
+                if !want.fresh && exchange.may_retry(Fault::StaleConnection, true) =>
+            {
                 cluster.stats.stale_retries.inc();
                 want.fresh = true;
             }
@@ -139,7 +141,8 @@ async fn attempt(
     let result = converse(call, trip, route, &mut upstream, may_retry_status).await;
     lease.unwatch_client();
     let fired = (lease.disarm(Lane::Up), lease.disarm(Lane::Request));
-    let reusable = result.is_ok() && fired == (None, None) && call.exchange.borrow().upstream() == Reuse::Keep;
+    let reusable =
+        result.is_ok() && fired == (None, None) && call.exchange.borrow().upstream() == Reuse::Keep;
     pool::release(shard, cluster, upstream, reusable);
     match result {
         Ok(Responded::Passed) => {

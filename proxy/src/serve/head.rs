@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::h1::parse::{HeadLimits, Progress, may_end, parse_request};
 use pinion_core::http::RequestHead;
+use pinion_core::http::h1::parse::{HeadLimits, Progress, may_end, parse_request};
 use pinion_core::time::Instant;
 
 use super::connection::Downstream;
@@ -39,7 +39,9 @@ pub(crate) async fn read(
     let mut timed = false;
     let outcome = loop {
         // One pass over new bytes tells whether the head can have ended: no parsing again for each byte.
-        if !inbuf.unread().is_empty() && (seen == 0 || may_end(inbuf.unread(), seen) || too_long(inbuf, &limits)) {
+        if !inbuf.unread().is_empty()
+            && (seen == 0 || may_end(inbuf.unread(), seen) || too_long(inbuf, &limits))
+        {
             match parse_request(inbuf.unread(), &limits, head) {
                 Ok(Progress::Complete) => break Ok(()),
                 Ok(Progress::Partial) => {}

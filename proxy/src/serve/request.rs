@@ -108,7 +108,11 @@ pub(crate) async fn request(
 }
 
 /// The stages between the head and the record.
-async fn attend<'t>(call: &mut Call<'t>, trip: &mut Trip, found: &mut Option<&'t Route>) -> Result<(), Fault> {
+async fn attend<'t>(
+    call: &mut Call<'t>,
+    trip: &mut Trip,
+    found: &mut Option<&'t Route>,
+) -> Result<(), Fault> {
     let head = &trip.head;
     let start = head.body_start();
     let fed = call.body.feed(&mut call.inbuf.unread_mut()[start..]).map_err(|error| error.fault())?;

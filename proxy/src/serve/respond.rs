@@ -268,11 +268,7 @@ async fn receive(
 ) -> Result<Option<Buffer>, Fault> {
     let lease = &call.connection.lease;
     lease.pause(Lane::Write);
-    lease.cut_both(
-        Lane::Up,
-        clock::now().after(call.cluster.cluster.timeouts.first_byte),
-        &upstream.socket,
-    );
+    lease.cut_both(Lane::Up, clock::now().after(call.cluster.cluster.timeouts.first_byte), &upstream.socket);
     if !upstream.receiver.started() && !upstream.arm(call.shard, Size::Large) {
         return Err(Fault::MemoryLimit);
     }

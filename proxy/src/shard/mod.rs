@@ -34,7 +34,7 @@ use crate::net::splice::Pipes;
 use crate::serve::listen::Listening;
 use crate::serve::seat::Seats;
 use crate::serve::trip::Trips;
-use crate::telemetry::AccessSink;
+use crate::telemetry::access::AccessSink;
 use crate::upstream::Upstreams;
 use link::ShardLink;
 use slots::Slots;

@@ -209,7 +209,12 @@ impl Slots {
     pub(crate) fn kick_idle(&self, kick: Kick, most: usize) -> usize {
         let idle: Vec<_> = {
             let slots = self.0.slots.borrow();
-            slots.iter().filter(|(_, slot)| slot.idle.get()).map(|(_, slot)| slot.clone()).take(most).collect()
+            slots
+                .iter()
+                .filter(|(_, slot)| slot.idle.get())
+                .map(|(_, slot)| slot.clone())
+                .take(most)
+                .collect()
         };
         for slot in &idle {
             slot.kick.set(Some(kick));

@@ -12,7 +12,7 @@ use super::{Peers, Shard, chores, inbox};
 use crate::boot::{cpu, probe};
 use crate::net::Driver;
 use crate::net::wake::Counter;
-use crate::telemetry::AccessSink;
+use crate::telemetry::access::AccessSink;
 
 /// What a shard's thread needs to begin.
 pub(crate) struct ShardStart {

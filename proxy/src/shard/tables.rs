@@ -35,7 +35,8 @@ impl Tables {
         let used: Vec<_> = old.clusters.iter().filter_map(OnceCell::get).collect();
         for state in &used {
             let same_id = |cluster: &&Arc<_>| same_cluster(cluster, state);
-            let Some(place) = self.shared.snapshot.clusters.iter().position(|cluster| same_id(&cluster)) else {
+            let Some(place) = self.shared.snapshot.clusters.iter().position(|cluster| same_id(&cluster))
+            else {
                 continue;
             };
             let unchanged = Arc::ptr_eq(&self.shared.snapshot.clusters[place], &state.cluster);

@@ -42,8 +42,7 @@ impl ClusterState {
     pub(crate) fn new(tables: &ShardTables, index: ClusterIndex, upstreams: &Upstreams) -> Self {
         let place = index.index();
         let cluster = tables.snapshot.clusters[place].clone();
-        let limits =
-            IdleLimits { connections: cluster.limits.idle_connections, time: cluster.timeouts.idle };
+        let limits = IdleLimits { connections: cluster.limits.idle_connections, time: cluster.timeouts.idle };
         let endpoints = cluster.endpoints.iter().zip(&tables.endpoints[place]).map(|(endpoint, stats)| {
             let state = upstreams.endpoint(endpoint, || EndpointState {
                 address: endpoint.address.clone(),
