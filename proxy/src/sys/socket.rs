@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf};
+use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::TcpStream;
 
 use super::buffer::Buffer;
@@ -34,12 +34,21 @@ impl Socket {
     ///
     /// Dropping the future loses bytes that arrive meanwhile: only do so when closing.
     pub(crate) async fn recv(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
-        OwnedReadHalf(self.0.clone()).read(buffer).await
+        // SAFETY: see `stream`: the exclusive borrow ends before anything else of this socket runs, because
+        // `read` only clones the shared descriptor into the operation that it returns. The clone of the `Rc`
+        // keeps the stream alive as long as this future.
+        let this = self.0.clone();
+        let operation = unsafe { &mut *this.get() }.read(buffer);
+        operation.await
     }
 
     /// Sends from the unread part of `buffer`, once; may send less.
     pub(crate) async fn send_some(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
-        OwnedWriteHalf(self.0.clone()).write(buffer).await
+        // Not through monoio's `OwnedWriteHalf`, which shuts the sending direction down when it is dropped.
+        // SAFETY: as in `recv`: `write` only clones the shared descriptor.
+        let this = self.0.clone();
+        let operation = unsafe { &mut *this.get() }.write(buffer);
+        operation.await
     }
 
     /// Waits until a receive would not block. Dropping the future loses nothing.
