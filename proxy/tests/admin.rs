@@ -30,7 +30,11 @@ fn every_page_answers_on_both_drivers() {
         let pinion = Pinion::with(driver).proxy("shards = 2").config(CONFIG).start();
         for page in ["/live", "/ready", "/config", "/listeners", "/clusters", "/shards", "/log-level"] {
             let answer = pinion.get(page);
-            assert_eq!((answer.status, &*answer.headers["content-type"]), (200, "application/json"), "{page}");
+            assert_eq!(
+                (answer.status, &*answer.headers["content-type"]),
+                (200, "application/json"),
+                "{page}"
+            );
             assert!(answer.json().is_object());
         }
         let ready = pinion.get("/ready").json();
@@ -149,8 +153,7 @@ fn json_log_lines_are_objects() {
 #[test]
 fn connections_that_say_nothing_leave_room_for_others() {
     let pinion = Pinion::with(Driver::Epoll).config(CONFIG).start();
-    let mut silent: Vec<_> =
-        (0..40).map(|_| UnixStream::connect(pinion.admin_socket()).unwrap()).collect();
+    let mut silent: Vec<_> = (0..40).map(|_| UnixStream::connect(pinion.admin_socket()).unwrap()).collect();
     for stream in &mut silent {
         stream.write_all(b"GET /ready HTTP/1.1\r\nHo").unwrap();
     }

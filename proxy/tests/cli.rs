@@ -143,7 +143,11 @@ fn explain_from_a_file_names_the_route() {
     assert!(json.to_string().contains("\"v1\""), "{json:#}");
     // A request that no route takes is an answer, not a failure.
     assert_eq!(explain(&["http://other/"]).status, 0);
-    for bad in [&["-H", "no colon", "http://my-service/"][..], &["--listener", "nope", "http://my-service/"], &["not a url"]] {
+    for bad in [
+        &["-H", "no colon", "http://my-service/"][..],
+        &["--listener", "nope", "http://my-service/"],
+        &["not a url"],
+    ] {
         let said = explain(bad);
         assert_eq!(said.status, 2, "{bad:?}: {said:?}");
         assert!(!said.stderr.is_empty());

@@ -20,7 +20,8 @@ fn config(listeners: &[(&str, SocketAddr)], extra: &str) -> String {
     for (name, address) in listeners {
         text += &format!("[[listeners]]\nname = \"{name}\"\naddress = \"{address}\"\n");
     }
-    text + "[[routes]]\ncluster = \"app\"\n[[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:9\"]\n" + extra
+    text + "[[routes]]\ncluster = \"app\"\n[[clusters]]\nname = \"app\"\nendpoints = [\"127.0.0.1:9\"]\n"
+        + extra
 }
 
 fn accepts(address: SocketAddr) -> bool {
@@ -163,7 +164,9 @@ fn files_and_signals_reload_too() {
     pinion.wait_generation(3);
     // A signal reloads even when the file looks the same.
     pinion.signal(Signal::HUP);
-    eventually("a reload by signal", || pinion.get("/ready").json()["reload"]["unchanged"].as_u64() >= Some(1));
+    eventually("a reload by signal", || {
+        pinion.get("/ready").json()["reload"]["unchanged"].as_u64() >= Some(1)
+    });
 }
 
 #[test]
@@ -189,7 +192,10 @@ fn reloads_that_meet_take_turns() {
                             assert!(generation >= last, "{generation} after {last}");
                             let adopted = pinion.get("/config").json()["adopted"].clone();
                             let least = adopted.as_array().unwrap().iter().filter_map(|of| of.as_u64()).min();
-                            assert!(least >= Some(generation), "acknowledged {generation}, adopted {adopted}");
+                            assert!(
+                                least >= Some(generation),
+                                "acknowledged {generation}, adopted {adopted}"
+                            );
                             last = generation;
                         }
                         last
@@ -211,7 +217,8 @@ fn sigterm_drains_and_a_second_one_stops_at_once() {
     for driver in drivers() {
         let a = free_address();
         let start = || {
-            let pinion = Pinion::with(driver).proxy("drain = \"30s\"").config(&config(&[("a", a)], "")).start();
+            let pinion =
+                Pinion::with(driver).proxy("drain = \"30s\"").config(&config(&[("a", a)], "")).start();
             // Half a request: a connection that a drain waits for.
             let mut client = TcpStream::connect(a).unwrap();
             client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
@@ -244,10 +251,13 @@ fn sigterm_drains_and_a_second_one_stops_at_once() {
 fn the_deadline_ends_a_drain() {
     for driver in drivers() {
         let a = free_address();
-        let mut pinion = Pinion::with(driver).proxy("drain = \"1s\"").config(&config(&[("a", a)], "")).start();
+        let mut pinion =
+            Pinion::with(driver).proxy("drain = \"1s\"").config(&config(&[("a", a)], "")).start();
         let mut client = TcpStream::connect(a).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
-        eventually("the connection", || pinion.metrics().value("pinion_shard_connections_active", &[]) == 1.0);
+        eventually("the connection", || {
+            pinion.metrics().value("pinion_shard_connections_active", &[]) == 1.0
+        });
         let began = Instant::now();
         let answer = pinion.post("/drain");
         assert_eq!((answer.status, &answer.json()["began"]), (202, &true.into()));

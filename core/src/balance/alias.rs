@@ -63,4 +63,15 @@ impl AliasTable {
         let column = self.columns.get(place)?;
         Some(if rng.below(self.height) < column.own { place } else { column.alias as usize })
     }
+
+    /// The total height that each place has over all columns, for the proof that chances are exact.
+    #[cfg(test)]
+    pub(super) fn heights(&self) -> Vec<u128> {
+        let mut heights = vec![0; self.columns.len()];
+        for (place, column) in self.columns.iter().enumerate() {
+            heights[place] += u128::from(column.own);
+            heights[column.alias as usize] += u128::from(self.height - column.own);
+        }
+        heights
+    }
 }

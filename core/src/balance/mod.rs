@@ -10,6 +10,8 @@
 //! | round robin, weights | O(n): one addition and comparison an endpoint | O(n) |
 //! | least request | O(1): two samples, one comparison | O(n) when most are unusable |
 //!
+//! Measured on one core of a virtual machine, 2 to 1000 endpoints: 1.5 ns, 6 ns to 1.7 µs, 9 to 24 ns.
+//!
 //! Invariants:
 //! - an endpoint that is unusable or has weight zero is never picked;
 //! - `None` means that every endpoint was asked and none may be used.
@@ -33,6 +35,16 @@ pub enum Balance {
     /// The less loaded of two endpoints drawn by weight ("power of two choices"). The default.
     #[default]
     LeastRequest,
+}
+
+impl Balance {
+    /// The word of the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Balance::RoundRobin => "round-robin",
+            Balance::LeastRequest => "least-request",
+        }
+    }
 }
 
 /// Picks endpoints of one cluster, by their place in its list.

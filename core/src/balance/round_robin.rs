@@ -15,9 +15,10 @@
 //! ```
 //!
 //! Invariants:
-//! - over any cycle (as many picks as the weights' sum) each endpoint is picked exactly its weight's times,
-//!   as long as the same endpoints are usable;
-//! - credits sum to zero, each stays within the weights' sum: 64 bits cannot overflow.
+//! - over any cycle (as many picks as the weights' sum) each endpoint is picked exactly its weight's times;
+//!   when endpoints become unusable or usable again, the others' counts shift by single picks, once: one
+//!   that is unusable neither gains nor pays, so it does not catch up later;
+//! - credits sum to zero and stay within the weights' sum: 64 bits cannot overflow.
 //!
 //! Not here: load; round robin does not look at it.
 

@@ -16,9 +16,10 @@ use super::read::{
     At, Entries, Fields, Preset, Property, Read, Section, read_section, section, section_schema, text,
     wrong_type,
 };
-use super::snapshot::{AccessLogFormat, Address, Balance, DriverChoice, Protocol};
+use super::snapshot::{AccessLogFormat, Address, DriverChoice, Protocol};
 use super::units::{Size, Time};
 use super::values::words;
+use crate::balance::Balance;
 use crate::limits;
 
 const fn seconds(seconds: u64) -> Time {

@@ -62,6 +62,16 @@ struct Idle {
     since: Instant,
 }
 
+/// Bugs that the simulation must find (`sim_tests`); not compiled into anything but tests.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Planted {
+    LeakOnConnectFailure,
+    OldestFirst,
+    KeptWhileDraining,
+    ReuseAfterExpiry,
+}
+
 /// The connections of one endpoint on one shard. Keys are the shard's own and only passed through.
 #[derive(Debug)]
 pub struct PoolLedger {
@@ -71,12 +81,22 @@ pub struct PoolLedger {
     connecting: u32,
     limits: IdleLimits,
     draining: bool,
+    #[cfg(test)]
+    pub(super) planted: Option<Planted>,
 }
 
 impl PoolLedger {
     /// An empty ledger; allocates nothing until a connection is kept.
     pub const fn new(limits: IdleLimits) -> Self {
-        PoolLedger { idle: VecDeque::new(), active: 0, connecting: 0, limits, draining: false }
+        PoolLedger {
+            idle: VecDeque::new(),
+            active: 0,
+            connecting: 0,
+            limits,
+            draining: false,
+            #[cfg(test)]
+            planted: None,
+        }
     }
 
     /// Gives a request a connection: the newest idle one, else the right to connect if `credit` (asked at
@@ -84,6 +104,14 @@ impl PoolLedger {
     ///
     /// One that has been idle for its whole time is not handed out; [`PoolLedger::expire`] returns it.
     pub fn acquire(&mut self, now: Instant, mut credit: impl FnMut() -> bool) -> Acquire {
+        #[cfg(test)]
+        if let Some(bug @ (Planted::OldestFirst | Planted::ReuseAfterExpiry)) = self.planted
+            && let Some(idle) =
+                if bug == Planted::OldestFirst { self.idle.pop_front() } else { self.idle.pop_back() }
+        {
+            self.active += 1;
+            return Acquire::Reuse(idle.key);
+        }
         if let Some(newest) = self.idle.back().copied()
             && now < newest.since.after(self.limits.time)
         {
@@ -98,6 +126,11 @@ impl PoolLedger {
         Acquire::Wait
     }
 
+    /// A connect begins for which the caller has taken a credit already.
+    pub fn on_connecting(&mut self) {
+        self.connecting += 1;
+    }
+
     /// A connection that [`Acquire::Connect`] asked for is there and in use under `key`.
     pub fn on_connected(&mut self, key: u32) {
         debug_assert!(self.connecting > 0, "connected without connecting");
@@ -110,6 +143,10 @@ impl PoolLedger {
     /// the caller gives one credit back.
     pub fn on_connect_failed(&mut self) {
         debug_assert!(self.connecting > 0, "connect failed without connecting");
+        #[cfg(test)]
+        if self.planted == Some(Planted::LeakOnConnectFailure) {
+            return;
+        }
         self.connecting = self.connecting.saturating_sub(1);
     }
 
@@ -121,6 +158,10 @@ impl PoolLedger {
         debug_assert!(self.active > 0, "released without an active connection");
         debug_assert!(!self.is_idle(key), "connection {key} released twice");
         self.active = self.active.saturating_sub(1);
+        #[cfg(test)]
+        if self.planted == Some(Planted::KeptWhileDraining) {
+            self.draining = false;
+        }
         if !reusable || self.draining || self.limits.connections == 0 {
             return Released::Close;
         }

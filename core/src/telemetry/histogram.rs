@@ -14,7 +14,7 @@
 //! Invariants:
 //! - a value above 262 µs is off by less than 1/128 (0.8 %), one below by less than one unit;
 //! - one writer, any readers; readers see every cell whole, but not all cells at one instant;
-//! - cells are made zeroed, so that memory which no duration has touched is never resident.
+//! - cells come zeroed from the allocator, so that fresh pages no duration has touched are not resident.
 //!
 //! Not here: quantiles and merging (off the shards, with the `hdrhistogram` crate), classic buckets.
 //!
@@ -66,7 +66,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// An empty histogram. Allocates its 26 KiB, which become resident page by page as they are used.
+    /// An empty histogram. Allocates its 26 KiB; fresh pages of them become resident as they are used.
     pub fn new() -> Self {
         Histogram { sum: Counter::new(), cells: bytemuck::zeroed_box() }
     }

@@ -23,3 +23,7 @@ pub mod ledger;
 pub mod names;
 pub mod record;
 pub mod stats;
+
+pub use ledger::{Ledger, Phase};
+pub use record::AccessEntry;
+pub use stats::{ClusterStats, Direction, EndpointStats, ListenerStats, RouteStats, ShardStats, class_of};

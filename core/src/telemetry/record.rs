@@ -1,9 +1,10 @@
 //! The record of one finished request, as bytes: how it travels from a shard to the access log.
 //!
 //! ```text
-//!   0       4        5       6        8         12           16                                48
-//!   ├ bytes ┼ flags ─┼ fault ┼ status ┼ attempts ┼ (zero) ────┼ start, generation, in, out ────┼ …
-//!   … phases, 6 × u64 ─┬─ len u16 ┬ method ┬─ len u16 ┬ authority ┬ … 13 strings
+//!   0       4       5       6        8          12       16                               48
+//!   ├ bytes ┼ flags ┼ fault ┼ status ┼ attempts ┼ (zero) ┼ start, generation, in, out ───┼ …
+//!   … phases, 6 × u64 ─┬─ lengths, 13 × u16 ─┬─ method ┬ authority ┬ path ┬ … 13 strings ─┤
+//!   48                 96                    122
 //! ```
 //!
 //! Numbers are little-endian; `bytes` counts the whole record, itself included. Strings are cut to the
@@ -88,8 +89,10 @@ const FLAG_QUERY: u8 = 2;
 const FLAG_TRUNCATED: u8 = 4;
 const NO_FAULT: u8 = u8::MAX;
 const STRINGS: usize = 13;
-/// Bytes before the first string: head (16), four numbers, the phases.
-const FIXED_BYTES: usize = 16 + 8 * 4 + 8 * Phase::COUNT;
+/// Where the strings' lengths begin: after the head (16), four numbers and the phases.
+const LENGTHS_AT: usize = 16 + 8 * 4 + 8 * Phase::COUNT;
+/// Bytes before the first string.
+const FIXED_BYTES: usize = LENGTHS_AT + 2 * STRINGS;
 
 /// The limit of each string, in the order of [`AccessEntry::strings`].
 const STRING_BYTES_MAX: [usize; STRINGS] = [
@@ -114,7 +117,7 @@ pub const RECORD_BYTES_MAX: usize = {
     let mut at = 0;
     while at < STRINGS {
         assert!(STRING_BYTES_MAX[at] <= u16::MAX as usize);
-        sum += 2 + STRING_BYTES_MAX[at];
+        sum += STRING_BYTES_MAX[at];
         at += 1;
     }
     sum
@@ -149,38 +152,45 @@ impl<'a> AccessEntry<'a> {
 
     /// Appends this entry's record to `out`: at most [`RECORD_BYTES_MAX`] bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        out.push(
-            u8::from(self.connection_reused) * FLAG_REUSED + u8::from(self.query.is_some()) * FLAG_QUERY,
-        );
-        out.push(self.fault.map_or(NO_FAULT, |fault| fault.index() as u8));
-        out.extend_from_slice(&self.status.to_le_bytes());
-        out.extend_from_slice(&self.attempts.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        for number in [self.start_unix_nanos, self.generation, self.bytes_in, self.bytes_out] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        for phase in self.phases.0 {
-            out.extend_from_slice(&phase.to_le_bytes());
-        }
+        let mut fixed = [0; FIXED_BYTES];
+        let mut strings = self.strings();
         let mut truncated = false;
-        for (string, max) in self.strings().into_iter().zip(STRING_BYTES_MAX) {
-            let kept = &string[..string.len().min(max)];
-            truncated |= kept.len() < string.len();
-            out.extend_from_slice(&(kept.len() as u16).to_le_bytes());
-            out.extend_from_slice(kept);
+        let mut bytes = FIXED_BYTES;
+        for (at, string) in strings.iter_mut().enumerate() {
+            truncated |= string.len() > STRING_BYTES_MAX[at];
+            *string = &string[..string.len().min(STRING_BYTES_MAX[at])];
+            bytes += string.len();
+            put(&mut fixed, LENGTHS_AT + 2 * at, (string.len() as u16).to_le_bytes());
         }
-        let bytes = (out.len() - start) as u32;
-        out[start..start + 4].copy_from_slice(&bytes.to_le_bytes());
-        out[start + 4] |= u8::from(truncated) * FLAG_TRUNCATED;
+        put(&mut fixed, 0, (bytes as u32).to_le_bytes());
+        fixed[4] = u8::from(self.connection_reused) * FLAG_REUSED
+            + u8::from(self.query.is_some()) * FLAG_QUERY
+            + u8::from(truncated) * FLAG_TRUNCATED;
+        fixed[5] = self.fault.map_or(NO_FAULT, |fault| fault.index() as u8);
+        put(&mut fixed, 6, self.status.to_le_bytes());
+        put(&mut fixed, 8, self.attempts.to_le_bytes());
+        let numbers = [self.start_unix_nanos, self.generation, self.bytes_in, self.bytes_out];
+        for (at, number) in numbers.into_iter().chain(self.phases.0).enumerate() {
+            put(&mut fixed, 16 + 8 * at, number.to_le_bytes());
+        }
+        out.reserve(bytes);
+        out.extend_from_slice(&fixed);
+        for string in strings {
+            out.extend_from_slice(string);
+        }
     }
+}
+
+/// Puts `bytes` at place `at`, which is a constant offset within the fixed part.
+#[inline]
+fn put<const N: usize>(fixed: &mut [u8; FIXED_BYTES], at: usize, bytes: [u8; N]) {
+    fixed[at..at + N].copy_from_slice(&bytes);
 }
 
 /// How many bytes the record that begins with `head` has; `None` for impossible lengths.
 pub fn record_bytes(head: [u8; 4]) -> Option<usize> {
     let bytes = u32::from_le_bytes(head) as usize;
-    (FIXED_BYTES + 2 * STRINGS..=RECORD_BYTES_MAX).contains(&bytes).then_some(bytes)
+    (FIXED_BYTES..=RECORD_BYTES_MAX).contains(&bytes).then_some(bytes)
 }
 
 /// Reads one whole record; `None` if `record` is not exactly one.
@@ -195,9 +205,13 @@ pub fn decode(record: &[u8]) -> Option<Record<'_>> {
     let _: [u8; 4] = rest.array()?;
     let [start_unix_nanos, generation, bytes_in, bytes_out] = rest.numbers()?;
     let phases = Phases(rest.numbers()?);
+    let mut lengths = [0; STRINGS];
+    for length in &mut lengths {
+        *length = usize::from(u16::from_le_bytes(rest.array()?));
+    }
     let mut strings = [&[][..]; STRINGS];
-    for string in &mut strings {
-        *string = rest.string()?;
+    for (string, length) in strings.iter_mut().zip(lengths) {
+        *string = rest.string(length)?;
     }
     let [method, authority, path, query, protocol, peer, listener, route, cluster, endpoint, agent, xff, id] =
         strings;
@@ -246,8 +260,7 @@ impl<'a> Reader<'a> {
         Some(numbers)
     }
 
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let bytes = usize::from(u16::from_le_bytes(self.array()?));
+    fn string(&mut self, bytes: usize) -> Option<&'a [u8]> {
         let (string, rest) = self.0.split_at_checked(bytes)?;
         self.0 = rest;
         Some(string)

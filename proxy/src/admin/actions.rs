@@ -50,7 +50,11 @@ pub(super) async fn drain(State(admin): State<Admin>, Query(parameters): Paramet
         match (name.as_str(), seconds(value)) {
             ("accept_for", Some(time)) => accept_for = time,
             ("accept_for", None) => {
-                return refusal(StatusCode::BAD_REQUEST, "parameter", "accept_for is a duration such as 5s or 500ms");
+                return refusal(
+                    StatusCode::BAD_REQUEST,
+                    "parameter",
+                    "accept_for is a duration such as 5s or 500ms",
+                );
             }
             _ => return refusal(StatusCode::BAD_REQUEST, "parameter", "the one parameter is accept_for"),
         }
@@ -84,7 +88,11 @@ pub(super) async fn level(State(admin): State<Admin>) -> Response {
 }
 
 /// Changes the level: `level=` in the query, or the body.
-pub(super) async fn set_level(State(admin): State<Admin>, Query(parameters): Parameters, body: String) -> Response {
+pub(super) async fn set_level(
+    State(admin): State<Admin>,
+    Query(parameters): Parameters,
+    body: String,
+) -> Response {
     let asked = parameters.iter().find(|(name, _)| name == "level").map_or(body.trim(), |(_, level)| level);
     match admin.level.set(asked) {
         Ok(()) => {

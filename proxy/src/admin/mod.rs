@@ -19,7 +19,6 @@
 //! Not here: connections and their limits (`serve`), fields of the answers (`docs/admin.md`).
 
 mod actions;
-mod explain;
 mod pages;
 pub(crate) mod serve;
 
@@ -62,7 +61,6 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/listeners", get(pages::listeners))
         .route("/clusters", get(pages::clusters))
         .route("/shards", get(pages::shards))
-        .route("/explain", get(explain::explain))
         .route("/reload", post(actions::reload))
         .route("/drain", post(actions::drain))
         .route("/log-level", get(actions::level).post(actions::set_level))
@@ -87,7 +85,11 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
     }
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     if admin.loopback && !host.is_none_or(is_local_name) {
-        return refusal(StatusCode::FORBIDDEN, "host", "a local port answers only to IP addresses and localhost");
+        return refusal(
+            StatusCode::FORBIDDEN,
+            "host",
+            "a local port answers only to IP addresses and localhost",
+        );
     }
     next.run(request).await
 }

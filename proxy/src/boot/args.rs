@@ -130,7 +130,17 @@ mod tests {
     fn explain_takes_exactly_one_source() {
         let parse = |args: &[&str]| Args::try_parse_from(args).is_ok();
         assert!(parse(&["pinion", "explain", "--config", "f", "http://a/"]));
-        assert!(parse(&["pinion", "explain", "--admin", "127.0.0.1:1", "-X", "PUT", "-H", "a: b", "http://a/"]));
+        assert!(parse(&[
+            "pinion",
+            "explain",
+            "--admin",
+            "127.0.0.1:1",
+            "-X",
+            "PUT",
+            "-H",
+            "a: b",
+            "http://a/"
+        ]));
         assert!(!parse(&["pinion", "explain", "http://a/"]));
         assert!(!parse(&["pinion", "explain", "--config", "f", "--admin", "x", "http://a/"]));
     }

@@ -33,8 +33,8 @@ use crate::config::control::{Control, InForce, Phase, Writer, unix_now};
 use crate::config::file::{self, FileWatch};
 use crate::config::reload::{self, Cause};
 use crate::net::{clock, wake};
-use crate::publish::sockets::{BindError, OpenOne};
 use crate::publish::Publisher;
+use crate::publish::sockets::{BindError, OpenOne};
 use crate::shard::link::{INBOX_MESSAGES, ShardLink, ShardMessage};
 use crate::shard::start::{ShardHandle, ShardStart, start};
 use crate::telemetry::writer::AccessLog;
@@ -121,7 +121,11 @@ fn start_shards(snapshot: &Arc<Snapshot>, publisher: &mut Publisher) -> Result<S
     let placement = cpu::place(snapshot.proxy.shards);
     let (count, allowed) = (placement.shards.len(), placement.allowed);
     if count > allowed {
-        tracing::warn!(shards = count, cpus = allowed, "more shards than CPUs: they will wait for each other");
+        tracing::warn!(
+            shards = count,
+            cpus = allowed,
+            "more shards than CPUs: they will wait for each other"
+        );
     }
     let mut links = Vec::with_capacity(count);
     for (index, (tables, &cpu)) in publisher.tables(snapshot).into_iter().zip(&placement.shards).enumerate() {
@@ -139,8 +143,8 @@ fn start_shards(snapshot: &Arc<Snapshot>, publisher: &mut Publisher) -> Result<S
     }
     let stats: Vec<_> = links.iter().map(|link| Arc::clone(&link.stats)).collect();
     let settings = reload::log_settings(snapshot.proxy.access_log.as_ref());
-    let (access_log, sinks) = AccessLog::start(settings.as_ref(), &stats)
-        .map_err(|error| Failure::failed("access log", error))?;
+    let (access_log, sinks) =
+        AccessLog::start(settings.as_ref(), &stats).map_err(|error| Failure::failed("access log", error))?;
     let peers = Arc::new(OnceLock::new());
     let mut handles = Vec::with_capacity(count);
     for (link, access) in links.iter().zip(sinks) {
@@ -151,7 +155,8 @@ fn start_shards(snapshot: &Arc<Snapshot>, publisher: &mut Publisher) -> Result<S
             access,
             seed: clock::unix_nanos() ^ (link.index as u64).rotate_left(48),
         };
-        let handle = start(settings).map_err(|error| Failure::failed(format!("shard {}", link.index), error))?;
+        let handle =
+            start(settings).map_err(|error| Failure::failed(format!("shard {}", link.index), error))?;
         handles.push(handle);
     }
     let _ = peers.set(links.clone().into_boxed_slice());

@@ -148,8 +148,11 @@ impl Sockets {
                 Some(fd) => adopt(fd, address, self.shards),
                 None => open(address, self.shards, !self.released.contains(address)),
             };
-            let group =
-                opened.map_err(|error| BindError { name: listener_called(name), address: address.clone(), error })?;
+            let group = opened.map_err(|error| BindError {
+                name: listener_called(name),
+                address: address.clone(),
+                error,
+            })?;
             staged.insert(address.clone(), group);
         }
         Ok(Staged(staged))
@@ -280,7 +283,8 @@ fn inherited() -> Vec<(Address, OwnedFd)> {
                 found.push((Address::Tcp(address), TcpListener::into(listener)));
             }
         } else if let Ok(Some(listener)) = passed.take_unix_listener(place) {
-            let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
+            let path =
+                listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
             if let Some(path) = path {
                 found.push((Address::Unix(path), UnixListener::into(listener)));
             }

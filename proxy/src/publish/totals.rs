@@ -190,7 +190,8 @@ impl Totals {
         self.listeners.settle(now, |name| listeners.contains(&**name));
         self.routes.settle(now, |name| routes.contains(&**name));
         self.clusters.settle(now, |name| clusters.contains(&**name));
-        self.endpoints.settle(now, |(cluster, address)| endpoints.contains(&(&**cluster, address.to_string())));
+        self.endpoints
+            .settle(now, |(cluster, address)| endpoints.contains(&(&**cluster, address.to_string())));
         self.listener_connections.settle();
         self.cluster_connections.settle();
         self.cluster_pending.settle();

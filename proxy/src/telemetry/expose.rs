@@ -144,6 +144,9 @@ fn endpoints(page: &mut Page, collected: &Collected<'_>) {
     page.sums(&names::ENDPOINT_CONNECTIONS_ACTIVE, all, |stats| stats.connections_active.get());
 }
 
+/// Picks one total of a shard.
+type Of<T> = fn(&ShardStats) -> &T;
+
 fn shards(page: &mut Page, shards: &[&ShardStats]) {
     page.head(&names::FAULTS);
     for fault in Fault::ALL {
@@ -159,14 +162,14 @@ fn shards(page: &mut Page, shards: &[&ShardStats]) {
             shards.iter().map(|shard| shard.relay_bytes_splice[direction as usize].get()).sum::<u64>();
         page.sample(&names::RELAY_BYTES, &["splice", direction.label()], spliced);
     }
-    let counters: [(&Family, fn(&ShardStats) -> &Counter); 5] = [
+    let counters: [(&Family, Of<Counter>); 5] = [
         (&names::SHARD_REQUESTS, |shard| &shard.requests_total),
         (&names::SHARD_CONNECTIONS_REBALANCED, |shard| &shard.connections_rebalanced),
         (&names::SHARD_ACCEPT_ERRORS, |shard| &shard.accept_errors),
         (&names::SHARD_TURNS, |shard| &shard.turns),
         (&names::SHARD_ALLOCATIONS, |shard| &shard.allocations),
     ];
-    let gauges: [(&Family, fn(&ShardStats) -> &Gauge); 5] = [
+    let gauges: [(&Family, Of<Gauge>); 5] = [
         (&names::SHARD_REQUESTS_ACTIVE, |shard| &shard.requests_active),
         (&names::SHARD_CONNECTIONS_ACTIVE, |shard| &shard.connections_active),
         (&names::SHARD_BUFFERS_IN_USE, |shard| &shard.buffers_in_use),

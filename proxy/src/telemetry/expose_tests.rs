@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use pinion_core::fault::Party;
 use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats, RouteStats};
 
 use super::*;
@@ -179,6 +180,34 @@ fn every_family_is_documented_and_nothing_else() {
     for (_, bound) in BUCKETS {
         assert!(document.contains(&format!("`{bound}`")), "bucket {bound}");
     }
+}
+
+/// `docs/responses.md` says of every fault what the table says, and knows no other.
+#[test]
+fn every_fault_is_documented_and_nothing_else() {
+    let document = include_str!("../../../docs/responses.md");
+    for fault in Fault::ALL {
+        let row = fault.row();
+        let status = if row.status == 0 { "none".to_owned() } else { row.status.to_string() };
+        let party = match row.party {
+            Party::Downstream => "the client",
+            Party::Upstream => "the upstream",
+            Party::Proxy => "the proxy",
+        };
+        let after = format!("{:?}", row.after).to_lowercase();
+        let retry = format!("{:?}", row.retry).to_lowercase();
+        let stage = row.stage.label();
+        let entry = format!(
+            "| `{}` | `{}` | {status} | {stage} | {party} | {after} | {retry} | ",
+            row.label, row.flag
+        );
+        assert!(document.contains(&entry), "docs/responses.md has no row {entry}");
+        assert!(document.contains(&format!("- **`{}`**: ", row.label)), "what to do about {}", row.label);
+        assert!(document.contains(&format!("\n| `{}` | ", row.flag)), "flag {}", row.flag);
+    }
+    let rows = document.lines().filter(|line| line.starts_with("| `")).count();
+    let flags: HashSet<_> = Fault::ALL.iter().map(|fault| fault.row().flag).collect();
+    assert_eq!(rows, Fault::COUNT + flags.len(), "a row without a fault or flag");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use pinion_core::telemetry::names::BUCKETS;
 const NANOS_MAX: u64 = 1 << 42;
 
 /// One histogram, in nanoseconds, of everything that `parts` hold.
-pub(crate) fn merge<'a>(parts: impl IntoIterator<Item = &'a Histogram>) -> Hdr<u64> {
+fn merge<'a>(parts: impl IntoIterator<Item = &'a Histogram>) -> Hdr<u64> {
     #[expect(clippy::expect_used, reason = "the arguments are constants")]
     // INVARIANT: 1 <= low, 2 * low <= high, digits <= 5; the test below makes one.
     let mut merged = Hdr::new_with_bounds(1 << UNIT_SHIFT, NANOS_MAX, 2).expect("valid bounds");
@@ -21,6 +21,40 @@ pub(crate) fn merge<'a>(parts: impl IntoIterator<Item = &'a Histogram>) -> Hdr<u
         merged.saturating_record_n(nanos, count);
     }
     merged
+}
+
+/// What people want to know of durations, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Summary {
+    /// How many there were.
+    pub(crate) count: u64,
+    /// Their mean.
+    pub(crate) mean: f64,
+    /// The median.
+    pub(crate) p50: f64,
+    /// What 9 of 10 do not exceed.
+    pub(crate) p90: f64,
+    /// What 99 of 100 do not exceed.
+    pub(crate) p99: f64,
+    /// What 999 of 1,000 do not exceed.
+    pub(crate) p999: f64,
+    /// The longest.
+    pub(crate) max: f64,
+}
+
+/// Sums up everything that `parts` hold; `None` while they are empty.
+pub(crate) fn summary<'a>(parts: impl IntoIterator<Item = &'a Histogram>) -> Option<Summary> {
+    let merged = merge(parts);
+    let at = |quantile| merged.value_at_quantile(quantile) as f64 / 1e9;
+    (!merged.is_empty()).then(|| Summary {
+        count: merged.len(),
+        mean: merged.mean() / 1e9,
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        p999: at(0.999),
+        max: at(1.0),
+    })
 }
 
 /// Classic buckets of one or more shards' histograms.
@@ -66,13 +100,20 @@ mod tests {
         for n in 1..=1_000 {
             shards[n as usize % 2].record(n * 1_000_000);
         }
-        let merged = merge(&shards);
-        assert_eq!(merged.len(), 1_000);
-        for quantile in [0.01, 0.5, 0.9, 0.99, 1.0] {
-            let exact = quantile * 1e9;
-            let off = (merged.value_at_quantile(quantile) as f64 - exact).abs() / exact;
-            assert!(off < 0.01, "{quantile}: off by {off}");
+        let found = summary(&shards).unwrap();
+        assert_eq!(found.count, 1_000);
+        let exact = [
+            (found.mean, 0.5005),
+            (found.p50, 0.5),
+            (found.p90, 0.9),
+            (found.p99, 0.99),
+            (found.p999, 0.999),
+            (found.max, 1.0),
+        ];
+        for (found, exact) in exact {
+            assert!((found - exact).abs() < 0.01 * exact, "{found} instead of {exact}");
         }
+        assert_eq!(summary(&[Histogram::new()]), None);
     }
 
     #[test]

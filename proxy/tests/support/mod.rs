@@ -28,8 +28,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, kill_process};
 pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -214,7 +214,15 @@ impl Pinion {
     /// Begins to describe a process on `driver`.
     pub fn with(driver: Driver) -> Builder {
         let folder = tempfile::tempdir().expect("a folder");
-        Builder { driver, admin: None, proxy: String::new(), text: String::new(), args: vec![], envs: vec![], folder }
+        Builder {
+            driver,
+            admin: None,
+            proxy: String::new(),
+            text: String::new(),
+            args: vec![],
+            envs: vec![],
+            folder,
+        }
     }
 
     /// The driver it was started with.
@@ -396,7 +404,9 @@ impl Answer {
         let (head, body) = text.split_once("\r\n\r\n")?;
         let mut lines = head.lines();
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let field = |line: &str| Some((line.split_once(':')?.0.to_ascii_lowercase(), line.split_once(':')?.1.trim().to_owned()));
+        let field = |line: &str| {
+            Some((line.split_once(':')?.0.to_ascii_lowercase(), line.split_once(':')?.1.trim().to_owned()))
+        };
         Some(Answer { status, headers: lines.filter_map(field).collect(), body: body.to_owned() })
     }
 
