@@ -250,7 +250,7 @@ impl Pattern {
             .configure(
                 meta::Config::new()
                     .utf8_empty(false)
-                    .which_captures(regex_automata::nfa::thompson::WhichCaptures::None)
+                    .which_captures(regex_automata::nfa::thompson::WhichCaptures::Implicit)
                     .nfa_size_limit(Some(REGEX_PROGRAM_BYTES_MAX))
                     .hybrid_cache_capacity(REGEX_CACHE_BYTES),
             )

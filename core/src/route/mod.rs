@@ -4,10 +4,12 @@
 //! - [`Precedence`]: which of two matching routes wins, a total order ([`order`]);
 //! - [`conflicts`]: ties and routes that can't be reached ([`conflict`]);
 //! - [`RouteTable`]: finds the winner without looking at all of them ([`table`], the hot path);
+//! - [`explain()`]: the decision with its reasons, for people and programs ([`mod@explain`]).
 //!
 //! Not here: reading configuration (`config`), choosing an endpoint (`balance`).
 
 pub use conflict::{Conflict, conflicts};
+pub use explain::{Explanation, Question, QuestionError, explain};
 pub use matcher::{HostMatch, NamedMatch, PathMatch, Pattern, PatternError, RouteSpec, ValueMatch};
 pub use order::Precedence;
 pub use scratch::MatchScratch;
@@ -20,6 +22,7 @@ use crate::id::{ClusterIndex, RouteId, RouteIndex};
 use std::time::Duration;
 
 pub mod conflict;
+pub mod explain;
 pub mod matcher;
 pub mod order;
 mod scratch;
