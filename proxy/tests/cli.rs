@@ -120,7 +120,8 @@ fn an_address_in_use_ends_run_with_1() {
         taken.set_reuse_port(reuse_port).unwrap();
         taken.bind(&support::free_address().into()).unwrap();
         taken.listen(1).unwrap();
-        let address = TcpListener::from(taken).local_addr().unwrap();
+        let taken = TcpListener::from(taken);
+        let address = taken.local_addr().unwrap();
         for taken_by_admin in [false, true] {
             let free = support::free_address();
             let (web, admin) = if taken_by_admin { (free, address) } else { (address, free) };

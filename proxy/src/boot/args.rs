@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -81,7 +81,7 @@ pub(crate) struct CheckArgs {
 /// Arguments of `explain`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = AFTER_EXPLAIN)]
-#[group(id = "source", required = true, multiple = false, args = ["config", "admin"])]
+#[command(group(ArgGroup::new("source").required(true).args(["config", "admin"])))]
 pub(crate) struct ExplainArgs {
     /// Explain by this configuration file
     #[arg(long, short, value_name = "FILE")]

@@ -8,6 +8,7 @@
 //! Not here: anything that a request passes through.
 
 mod args;
+mod ask;
 mod check;
 pub(crate) mod cpu;
 mod log;

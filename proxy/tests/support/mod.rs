@@ -304,7 +304,8 @@ impl Pinion {
     fn try_ask(&self, request: &str) -> std::io::Result<Answer> {
         let mut stream = UnixStream::connect(&self.admin)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(request.as_bytes())?;
+        // A refusal may come, and the connection end, before all is written.
+        let _ = stream.write_all(request.as_bytes());
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
         Answer::parse(&bytes).ok_or_else(|| std::io::Error::other(format!("no answer: {bytes:?}")))
