@@ -487,3 +487,6 @@ impl Compactor<'_> {
         self.fresh_zero = first && byte == b'0';
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,3 +326,6 @@ impl Exchange {
         fault
     }
 }
+
+#[cfg(test)]
+mod tests;
