@@ -13,6 +13,7 @@ pub(crate) mod answer;
 pub(crate) mod delay;
 mod serve;
 pub(crate) mod stall;
+mod state;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::cli::{Driver, OriginOptions, Problem};
 use crate::sys;
 use crate::units::Address;
-use serve::{Shared, Thread};
+use state::{Shared, Thread};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
