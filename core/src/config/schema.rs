@@ -17,9 +17,9 @@ use super::read::{
     wrong_type,
 };
 use super::snapshot::{AccessLogFormat, Address, DriverChoice, Protocol};
-use crate::balance::Balance;
 use super::units::{Size, Time};
 use super::values::words;
+use crate::balance::Balance;
 use crate::limits;
 
 const fn seconds(seconds: u64) -> Time {

@@ -26,6 +26,4 @@ pub mod stats;
 
 pub use ledger::{Ledger, Phase};
 pub use record::AccessEntry;
-pub use stats::{
-    ClusterStats, Direction, EndpointStats, ListenerStats, RouteStats, ShardStats, class_of,
-};
+pub use stats::{ClusterStats, Direction, EndpointStats, ListenerStats, RouteStats, ShardStats, class_of};
