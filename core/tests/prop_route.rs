@@ -21,7 +21,7 @@ const PREFIXES: [&str; 6] = ["/", "/a", "/a/", "/a/b", "/b/c/d", "/ab"];
 const PATH_REGEXES: [&str; 4] = ["/a.*", "/[ab]", "/.+/c", ".*"];
 const METHODS: [&str; 3] = ["GET", "POST", "PURGE"];
 const NAMES: [&str; 3] = ["k", "l", "m"];
-const VALUES: [&str; 7] = ["", "j", "ja", "jason", "5", "12", "-3"];
+const VALUES: [&str; 8] = ["", "j", "ja", "jason", "5", "12", "-3", "j, 5"];
 
 #[derive(Clone, Copy, Debug)]
 enum Value {

@@ -99,12 +99,13 @@ fn unknown_listeners_and_empty_tables_find_nothing() {
 #[test]
 fn one_scratch_serves_tables_of_different_ages() {
     let pattern = |text: &str| PathMatch::Regex(pinion_core::route::Pattern::new(text).unwrap());
-    let old = RouteTable::build(vec![spec(HostMatch::Any, pattern("/old.*"))], 1, None);
+    let old = RouteTable::build(vec![spec(HostMatch::Any, pattern("/o?l?d?.*o?ld?.*"))], 1, None);
     let new = RouteTable::build(
         vec![spec(HostMatch::Any, pattern("/new.*")), spec(HostMatch::Any, pattern("/newer.*"))],
         1,
         Some(&old),
     );
+    let other = RouteTable::build(vec![spec(HostMatch::Any, pattern("/other.*"))], 1, None);
     let mut scratch = MatchScratch::new();
     for _ in 0..3 {
         for (table, path, found) in
