@@ -1,5 +1,7 @@
 //! The examples that users copy compile without an error or a warning, and decide what they say they do.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed helper fails its test")]
+
 use std::path::{Path, PathBuf};
 
 use pinion_core::config::{Ids, Snapshot, compile};

@@ -2,6 +2,8 @@
 //! problem, and every problem has a place inside the document. `PINION_FUZZ_RUNS` sets how many are tried,
 //! `PINION_FUZZ_SEED` where they start.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed helper fails its test")]
+
 use std::path::Path;
 
 use pinion_core::config::{Ids, Problems, compile};

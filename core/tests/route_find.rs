@@ -1,5 +1,7 @@
 //! What `docs/configuration.md` says of matching, row by row, on compiled documents.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed helper fails its test")]
+
 use std::path::Path;
 
 use pinion_core::config::{Ids, Snapshot, compile};
