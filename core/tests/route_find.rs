@@ -160,6 +160,9 @@ fn values_of_headers() {
         "{ regex = \"v|w+\" }",
         &[(&["k: v"], true), (&["k: www"], true), (&["k: vw"], false), (&["k: xv"], false)],
     );
+    one("{ regex = '\\w+' }", &[(&["k: aZ_9"], true), (&["k: é"], false)]);
+    one("{ regex = '(?u)\\w+' }", &[(&["k: é"], true), (&["k: -"], false)]);
+    one("{ regex = '(?i)É.' }", &[(&["k: Éx"], true), (&["k: É\u{e9}"], false)]);
     one("{ present = true }", &[(&["k: "], true), (&[], false)]);
     one("{ absent = true }", &[(&["k: "], false), (&[], true)]);
     one(
