@@ -128,14 +128,18 @@ impl Setting<'_> {
         Ok(strace_count(&text).zip(requests).map(|(count, requests)| count as f64 / requests))
     }
 
-    /// The command lines of upstream, proxy and client, for the report.
+    /// The command line of a proxy, for the report: programs without their folders, which say nothing
+    /// to a reader, and the configuration by its name under `bench/peers`.
     ///
     /// # Errors
     /// The configuration can't be written.
-    pub(crate) fn command_lines(&self, subject: Subject) -> Result<String, Problem> {
+    pub(crate) fn command_line(&self, subject: Subject) -> Result<String, Problem> {
         let (listen, upstream) = addresses()?;
-        let command = subject.command(self.programs, Path::new(self.folder), listen, upstream)?;
-        Ok(command_line(&self.wrap(&command)))
+        let command = subject.command(self.programs, self.folder, listen, upstream)?;
+        let line = command_line(&self.wrap(&command)).replace(&self.folder.display().to_string(), "FOLDER");
+        let program = command.get_program().to_string_lossy();
+        let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
+        Ok(line.replace(program.as_ref(), &name))
     }
 
     fn start(&self, subject: Subject) -> Result<Stage, Problem> {

@@ -92,27 +92,34 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
             && (options.in_flight.is_empty() || options.in_flight.contains(&case.in_flight))
     };
     let mut rows = Vec::new();
-    let mut measured = 0;
+    let mut failures = Vec::new();
     for &case in CASES.iter().filter(chosen) {
-        let samples = series(&setting, &options.subjects, case, options.repeats, &over)?;
+        let samples = series(&setting, &options.subjects, case, options.repeats, &over, &mut failures);
         for (&subject, samples) in options.subjects.iter().zip(samples) {
-            measured += samples.len();
-            let system_calls = if over() { None } else { setting.system_calls(subject, case)? };
+            let counted = if over() { Ok(None) } else { setting.system_calls(subject, case) };
+            let system_calls = counted.unwrap_or_else(|problem| {
+                failures.push(format!("{}, {}: {problem}", case.label(), subject.label()));
+                None
+            });
             rows.push(Row { case, subject, samples, system_calls });
         }
     }
-    if measured == 0 {
+    if rows.iter().all(|row| row.samples.is_empty()) && failures.is_empty() {
         return Err("nothing was measured: no case was chosen, or there was no time".to_owned());
     }
     let mut commands = Vec::new();
     for &subject in &options.subjects {
-        commands.push((subject.label(), setting.command_lines(subject)?));
+        commands.push((subject.label(), setting.command_line(subject)?));
     }
     print!("{}", report::render(&rows, &versions, &commands, options.repeats));
     if over() {
         println!("\nThe measurement was ended early: rows with fewer samples say so.");
     }
-    Ok(())
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("some measurements failed:\n{}", failures.join("\n")))
+    }
 }
 
 /// Measures all proxies in one case, in turns; a list of samples for each.
@@ -122,14 +129,23 @@ fn series(
     case: Case,
     repeats: u32,
     over: &impl Fn() -> bool,
-) -> Result<Vec<Vec<Sample>>, Problem> {
+    failures: &mut Vec<Problem>,
+) -> Vec<Vec<Sample>> {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); subjects.len()];
     for repeat in 0..repeats {
         for turn in order(subjects.len(), repeat) {
             if over() {
-                return Ok(samples);
+                return samples;
             }
-            let sample = setting.cpu_time(subjects[turn], case)?;
+            let sample = match setting.cpu_time(subjects[turn], case) {
+                Ok(sample) => sample,
+                // One failure says something about that proxy, and nothing about the others.
+                Err(problem) => {
+                    eprintln!("{:<12} {:<18} failed: {problem}", case.label(), subjects[turn].label());
+                    failures.push(format!("{}, {}: {problem}", case.label(), subjects[turn].label()));
+                    continue;
+                }
+            };
             eprintln!(
                 "{:<12} {:<18} {:>8.2} µs CPU, round trip {:.0} µs",
                 case.label(),
@@ -140,7 +156,7 @@ fn series(
             samples[turn].push(sample);
         }
     }
-    Ok(samples)
+    samples
 }
 
 /// There and back again.
