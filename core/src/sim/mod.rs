@@ -1,1 +1,3 @@
 //! Placeholder: filled by its own change.
+
+pub mod pool;

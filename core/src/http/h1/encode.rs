@@ -1,0 +1,482 @@
+//! Writes messages: requests to upstreams, responses and our own answers to clients.
+//!
+//! Every message is written in one canonical way: start line with single spaces, `Name: value` lines
+//! ending in CR LF, framing written anew from what was understood, hop-by-hop fields left out. Field
+//! lines that are canonical already are copied as they are, neighbours in one go.
+//!
+//! Invariants:
+//! - each received line is copied at most once; the output is appended to a buffer the caller sized;
+//! - at most one of Content-Length and Transfer-Encoding is written, and it says what the body's
+//!   encoding will be;
+//! - Host comes exactly once, whatever the client sent.
+//!
+//! HOT: no allocation while the buffer has room, no formatting.
+//!
+//! Not here: bodies (`body`), which framing to choose (`conn`).
+
+use super::super::edits::{HeaderEdits, is_host};
+use super::super::head::{
+    Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, Span, TargetForm, Version,
+};
+use super::super::known::Mask;
+
+/// What is told to the upstream about the client, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forwarding<'a> {
+    /// The client's address as text; empty for Unix sockets.
+    pub peer_ip: &'a [u8],
+    /// `http` or `https`.
+    pub proto: &'static [u8],
+    /// Whether the peer's own forwarded fields are believed; otherwise they are replaced.
+    pub trusted: bool,
+    /// Write X-Forwarded-Host.
+    pub x_forwarded_host: bool,
+    /// Write Forwarded (RFC 7239).
+    pub forwarded: bool,
+    /// Write Via (RFC 9110 section 7.6.3).
+    pub via: bool,
+    /// Write X-Request-Id with this value, unless a trusted peer sent one.
+    pub request_id: Option<&'a [u8]>,
+    /// Host for an HTTP/1.0 request without one.
+    pub fallback_host: &'a [u8],
+    /// Pass the request's Upgrade on (it must have one).
+    pub upgrade: bool,
+}
+
+/// How a response is framed for its client; see `conn`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResponseFrame {
+    /// The client's version.
+    pub version: Version,
+    /// Whether the connection stays open.
+    pub keep_alive: bool,
+    /// The body's framing towards the client.
+    pub framing: Framing,
+    /// The status is 101 and the Upgrade goes through.
+    pub upgrade: bool,
+}
+
+/// What ends a chunked body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// What ends each chunk's data.
+pub const CHUNK_END: &[u8] = b"\r\n";
+/// The interim answer to `Expect: 100-continue`.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Appends the request as it goes to the upstream: HTTP/1.1, origin-form (`*` stays).
+///
+/// `bytes` begins at the request line. `path` is the normalised path if it differs from the one sent.
+/// `framing` is the upstream body's.
+#[inline]
+pub fn encode_request(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    head: &RequestHead,
+    path: Option<&[u8]>,
+    fwd: &Forwarding<'_>,
+    edits: &HeaderEdits,
+    framing: Framing,
+) {
+    debug_assert!(framing != Framing::UntilClose, "a request body has an end");
+    request_line(out, bytes, head, path);
+    let authority = head.authority.of(bytes);
+    let own_host = head.form == TargetForm::Absolute || authority.is_empty();
+    let mut skip = Known::ContentLength.bit();
+    if own_host {
+        skip |= Known::Host.bit();
+        if !edits.sets(b"host") {
+            line(out, b"Host", if authority.is_empty() { fwd.fallback_host } else { authority });
+        }
+    }
+    skip |= replaced_by_us(head, fwd);
+    if framing != Framing::Chunked {
+        skip |= Known::Trailer.bit();
+    }
+    copy_fields(out, bytes, &head.fields, head.len, skip, edits);
+    forwarded_fields(out, bytes, head, fwd, edits);
+    append_edits(out, edits);
+    body_fields(out, framing);
+    if fwd.upgrade
+        && let Some(upgrade) = head.upgrade
+    {
+        line(out, b"Connection", b"Upgrade");
+        line(out, b"Upgrade", upgrade.of(bytes));
+    } else if framing.has_body() && head.method.content_undefined() {
+        // See `RequestHead::closes_upstream`.
+        line(out, b"Connection", b"close");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the head of a final response (or of 101 with `frame.upgrade`).
+#[inline]
+pub fn encode_response(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    head: &ResponseHead,
+    frame: &ResponseFrame,
+    edits: &HeaderEdits,
+) {
+    debug_assert!(
+        frame.framing != Framing::Chunked || frame.version == Version::Http11,
+        "HTTP/1.0 knows no chunks"
+    );
+    status_line(out, head.status, head.reason.of(bytes));
+    let mut skip = Known::ContentLength.bit();
+    if frame.framing != Framing::Chunked {
+        skip |= Known::Trailer.bit();
+    }
+    copy_fields(out, bytes, &head.fields, head.len, skip, edits);
+    append_edits(out, edits);
+    match (frame.framing, head.length) {
+        // The length that a body would have had: answers to HEAD, and 304 (RFC 9110 section 8.6).
+        (Framing::None, Some(length)) if !is_bodiless(head.status) => {
+            body_fields(out, Framing::Length(length))
+        }
+        (framing, _) => body_fields(out, framing),
+    }
+    if frame.upgrade
+        && let Some(upgrade) = head.upgrade
+    {
+        line(out, b"Connection", b"Upgrade");
+        line(out, b"Upgrade", upgrade.of(bytes));
+    } else {
+        connection_field(out, frame.version, frame.keep_alive);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an interim (1xx) response as it came, without hop-by-hop fields.
+pub fn encode_interim(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead) {
+    status_line(out, head.status, head.reason.of(bytes));
+    let skip = Known::ContentLength.bit() | Known::Trailer.bit();
+    copy_fields(out, bytes, &head.fields, head.len, skip, &HeaderEdits::default());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an answer of our own. `head_request` leaves the body out, but not its length. HTTP/1.0 clients
+/// are answered with `keep_alive` false, since nothing here would tell them otherwise.
+pub fn encode_own(
+    out: &mut Vec<u8>,
+    status: u16,
+    fields: &[(&[u8], &[u8])],
+    body: &[u8],
+    keep_alive: bool,
+    head_request: bool,
+) {
+    status_line(out, status, reason_phrase(status));
+    for (name, value) in fields {
+        line(out, name, value);
+    }
+    if !is_bodiless(status) && status != 304 {
+        body_fields(out, Framing::Length(body.len() as u64));
+    }
+    if !keep_alive {
+        line(out, b"Connection", b"close");
+    }
+    out.extend_from_slice(b"\r\n");
+    if !head_request && !is_bodiless(status) && status != 304 {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends the size line of a chunk of `size` bytes (not zero: that is [`LAST_CHUNK`]).
+pub fn encode_chunk_size(out: &mut Vec<u8>, size: usize) {
+    debug_assert!(size > 0, "an empty chunk ends the body");
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 16];
+    let mut start = text.len();
+    let mut rest = size;
+    while rest > 0 && start > 0 {
+        start -= 1;
+        text[start] = DIGITS[rest & 15];
+        rest >>= 4;
+    }
+    out.extend_from_slice(&text[start..]);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// No content and no Content-Length (RFC 9110 section 8.6).
+const fn is_bodiless(status: u16) -> bool {
+    status < 200 || status == 204
+}
+
+#[inline]
+fn request_line(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, path: Option<&[u8]>) {
+    out.extend_from_slice(head.method_span.of(bytes));
+    out.push(b' ');
+    let sent = head.path.of(bytes);
+    match head.form {
+        TargetForm::Authority => out.extend_from_slice(head.target.of(bytes)),
+        // RFC 9112 section 3.2.4: OPTIONS for the whole server.
+        TargetForm::Absolute if sent.is_empty() && head.query.is_none() && head.method == Method::Options => {
+            out.push(b'*');
+        }
+        TargetForm::Origin | TargetForm::Absolute | TargetForm::Asterisk => {
+            let path = path.unwrap_or(sent);
+            out.extend_from_slice(if path.is_empty() { b"/" } else { path });
+            if let Some(query) = head.query {
+                out.push(b'?');
+                out.extend_from_slice(query.of(bytes));
+            }
+        }
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+#[inline]
+fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Copies the fields that are forwarded. Lines between which nothing is left out go in one copy.
+#[inline]
+fn copy_fields(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    fields: &Fields,
+    len: usize,
+    skip: Mask,
+    edits: &HeaderEdits,
+) {
+    let edited = !edits.is_empty();
+    let list = fields.as_slice();
+    let mut run = Span::default();
+    for (place, field) in list.iter().enumerate() {
+        // A line ends where the next begins; after the last comes the empty line.
+        let end = list.get(place + 1).map_or(len.saturating_sub(2), |next| usize::from(next.name.start));
+        if field.hop || skip & field.known.bit() != 0 || (edited && is_edited(field, bytes, edits)) {
+            continue;
+        }
+        if !is_canonical(field, end, bytes) {
+            out.extend_from_slice(run.of(bytes));
+            run = Span::default();
+            line(out, field.name.of(bytes), field.value.of(bytes));
+        } else if run.end == field.name.start && run.end != 0 {
+            run.end = end as u16;
+        } else {
+            out.extend_from_slice(run.of(bytes));
+            run = Span::at(usize::from(field.name.start), end);
+        }
+    }
+    out.extend_from_slice(run.of(bytes));
+}
+
+/// Whether an edit leaves this field out. Host can be replaced, never removed.
+#[inline]
+fn is_edited(field: &Field, bytes: &[u8], edits: &HeaderEdits) -> bool {
+    let name = field.name.of(bytes);
+    if field.known == Known::Host { edits.sets(name) } else { edits.drops(name) }
+}
+
+/// Whether the line is `Name: value CR LF` with exactly one space.
+#[inline]
+fn is_canonical(field: &Field, end: usize, bytes: &[u8]) -> bool {
+    let colon = usize::from(field.name.end);
+    usize::from(field.value.start) == colon + 2
+        && usize::from(field.value.end) + 2 == end
+        && bytes.get(colon + 1) == Some(&b' ')
+}
+
+/// The forwarded fields that are written anew instead of being copied.
+#[inline]
+fn replaced_by_us(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
+    let mut skip = Known::XForwardedFor.bit();
+    if !fwd.trusted {
+        skip |= Known::XForwardedProto.bit()
+            | Known::XForwardedHost.bit()
+            | Known::XForwardedOther.bit()
+            | Known::Forwarded.bit();
+    }
+    if fwd.request_id.is_some() && !(fwd.trusted && head.fields.find(Known::XRequestId).is_some()) {
+        skip |= Known::XRequestId.bit();
+    }
+    skip
+}
+
+/// X-Forwarded-*, Forwarded, Via and X-Request-Id. An edit that sets or removes one has the last word.
+fn forwarded_fields(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    head: &RequestHead,
+    fwd: &Forwarding<'_>,
+    edits: &HeaderEdits,
+) {
+    let edited = !edits.is_empty();
+    let wanted = |name: &[u8]| !edited || !edits.drops(name);
+    let missing = |known| !fwd.trusted || head.fields.find(known).is_none();
+    if wanted(b"x-forwarded-for") {
+        forwarded_for(out, bytes, head, fwd);
+    }
+    if missing(Known::XForwardedProto) && wanted(b"x-forwarded-proto") {
+        line(out, b"X-Forwarded-Proto", fwd.proto);
+    }
+    let authority = head.authority.of(bytes);
+    if fwd.x_forwarded_host
+        && !authority.is_empty()
+        && missing(Known::XForwardedHost)
+        && wanted(b"x-forwarded-host")
+    {
+        line(out, b"X-Forwarded-Host", authority);
+    }
+    if fwd.forwarded && wanted(b"forwarded") {
+        forwarded_element(out, authority, fwd);
+    }
+    if fwd.via && wanted(b"via") {
+        let version: &[u8] = if head.version == Version::Http10 { b"1.0 pinion" } else { b"1.1 pinion" };
+        line(out, b"Via", version);
+    }
+    if let Some(id) = fwd.request_id
+        && missing(Known::XRequestId)
+        && wanted(b"x-request-id")
+    {
+        line(out, b"X-Request-Id", id);
+    }
+}
+
+/// One X-Forwarded-For line: what a trusted peer said, then the peer itself.
+#[inline]
+fn forwarded_for(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, fwd: &Forwarding<'_>) {
+    let mut begun = false;
+    let mut append = |out: &mut Vec<u8>, value: &[u8]| {
+        if !value.is_empty() {
+            out.extend_from_slice(if begun { b", " } else { b"X-Forwarded-For: " });
+            out.extend_from_slice(value);
+            begun = true;
+        }
+    };
+    if fwd.trusted {
+        for field in head.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
+            append(out, field.value.of(bytes));
+        }
+    }
+    append(out, fwd.peer_ip);
+    if begun {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// One Forwarded line (RFC 7239 section 4). A further line continues a trusted peer's list.
+fn forwarded_element(out: &mut Vec<u8>, authority: &[u8], fwd: &Forwarding<'_>) {
+    out.extend_from_slice(b"Forwarded: for=");
+    if fwd.peer_ip.is_empty() {
+        out.extend_from_slice(b"unknown");
+    } else if fwd.peer_ip.contains(&b':') {
+        // RFC 7239 section 6: IPv6 addresses are bracketed and quoted.
+        out.extend_from_slice(b"\"[");
+        out.extend_from_slice(fwd.peer_ip);
+        out.extend_from_slice(b"]\"");
+    } else {
+        out.extend_from_slice(fwd.peer_ip);
+    }
+    if !authority.is_empty() {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(authority);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(fwd.proto);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn append_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
+    for (name, value) in &edits.set {
+        line(out, name, value);
+    }
+    // A second Host would be a second reading.
+    for (name, value) in edits.add.iter().filter(|(name, _)| !is_host(name)) {
+        line(out, name, value);
+    }
+}
+
+#[inline]
+fn body_fields(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+}
+
+/// Connection, where the version's default says something else.
+#[inline]
+fn connection_field(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
+    match (version, keep_alive) {
+        (Version::Http11, true) => {}
+        (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
+    }
+}
+
+#[inline]
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn decimal(out: &mut Vec<u8>, number: u64) {
+    // 2^64 has 20 digits.
+    let mut text = [0; 20];
+    let mut start = text.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&text[start..]);
+}
+
+/// The usual phrase for the statuses we answer with (RFC 9110 section 15); empty for others.
+const fn reason_phrase(status: u16) -> &'static [u8] {
+    match status {
+        200 => b"OK",
+        201 => b"Created",
+        202 => b"Accepted",
+        204 => b"No Content",
+        301 => b"Moved Permanently",
+        302 => b"Found",
+        303 => b"See Other",
+        304 => b"Not Modified",
+        307 => b"Temporary Redirect",
+        308 => b"Permanent Redirect",
+        400 => b"Bad Request",
+        401 => b"Unauthorized",
+        403 => b"Forbidden",
+        404 => b"Not Found",
+        405 => b"Method Not Allowed",
+        408 => b"Request Timeout",
+        410 => b"Gone",
+        413 => b"Content Too Large",
+        414 => b"URI Too Long",
+        417 => b"Expectation Failed",
+        421 => b"Misdirected Request",
+        429 => b"Too Many Requests",
+        431 => b"Request Header Fields Too Large",
+        500 => b"Internal Server Error",
+        501 => b"Not Implemented",
+        502 => b"Bad Gateway",
+        503 => b"Service Unavailable",
+        504 => b"Gateway Timeout",
+        505 => b"HTTP Version Not Supported",
+        _ => b"",
+    }
+}
+
+#[cfg(test)]
+mod tests;

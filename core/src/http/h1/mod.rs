@@ -1,0 +1,13 @@
+//! HTTP/1.0 and HTTP/1.1 on the wire (RFC 9112): reading heads, relaying bodies, writing messages, and
+//! the decisions of one exchange.
+//!
+//! Invariants: one message has one reading; a head or chunk line that has two is refused.
+//!
+//! Not here: what is the same in every HTTP version ([`super::head`], [`super::normalize`]).
+
+pub mod body;
+pub mod conn;
+pub mod encode;
+mod fields;
+pub mod parse;
+mod trailers;

@@ -1,0 +1,479 @@
+//! Reads request and response heads, strictly (RFC 9112 sections 2 to 5).
+//!
+//! `httparse` finds the parts; everything it tolerates and a proxy must not is checked again here: bare
+//! LF, bytes beyond ASCII and `#` in targets, empty lines before a response, look-alike names.
+//!
+//! Invariants:
+//! - `Complete` means: one reading, whatever follows in the buffer;
+//! - `Partial` means: more bytes can still make it complete within the limits; a limit that is already
+//!   passed is an error at once;
+//! - a call reads at most `head_bytes` bytes and always starts over. A caller that gets a head in many
+//!   small pieces asks [`may_end`] first, so that the sum stays linear: only pieces that complete an empty
+//!   line are parsed, and of a valid head only the last one does.
+//!
+//! HOT: no allocation; the field list is written in place.
+//!
+//! Not here: what the fields mean (`fields`), paths' one form (`normalize`).
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, Status};
+
+use super::super::head::{Framing, Known, Method, RequestHead, ResponseHead, Span, TargetForm, Version};
+use super::super::normalize::authority_host;
+use super::fields::{self, Facts};
+use crate::fault::Fault;
+use crate::limits::{HEADER_BYTES_MAX, HEADER_COUNT_MAX, LEADING_EMPTY_LINES_MAX};
+
+/// The bounds of one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of the whole head; never taken as more than [`HEADER_BYTES_MAX`].
+    pub head_bytes: usize,
+    /// Bytes of a request target.
+    pub uri_bytes: usize,
+}
+
+/// Whether the head is all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// More bytes are needed.
+    Partial,
+    /// The head is complete and was written to the argument.
+    Complete,
+}
+
+macro_rules! head_errors {
+    ($($(#[$doc:meta])* $name:ident: $fault:ident $upstream:ident $reason:literal;)*) => {
+        /// Why a head is refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum HeadError { $($(#[$doc])* $name,)* }
+
+        impl HeadError {
+            /// Every error, for tables.
+            pub const ALL: &'static [HeadError] = &[$(HeadError::$name,)*];
+
+            /// What the client is told when its request head has this error.
+            pub const fn fault(self) -> Fault {
+                match self { $(HeadError::$name => Fault::$fault,)* }
+            }
+
+            /// What the client is told when the upstream's response head has this error.
+            pub const fn upstream_fault(self) -> Fault {
+                match self { $(HeadError::$name => Fault::$upstream,)* }
+            }
+
+            /// A short reason for logs.
+            pub const fn reason(self) -> &'static str {
+                match self { $(HeadError::$name => $reason,)* }
+            }
+        }
+    };
+}
+
+head_errors! {
+    /// Too many empty lines before the request line, or any before a status line.
+    EmptyLines: BadRequest UpstreamMalformed "empty lines before the start line";
+    /// A line that does not end with CR LF, or a bare CR.
+    LineEnding: BadRequest UpstreamMalformed "line does not end with CR LF";
+    /// The method is no token.
+    Method: BadRequest UpstreamMalformed "invalid method";
+    /// The target has bytes that no target may have, or is of no known form.
+    Target: BadRequest UpstreamMalformed "invalid request target";
+    /// The target's form does not go with the method.
+    TargetForm: BadRequest UpstreamMalformed "request target does not suit the method";
+    /// The start line has no well-formed version.
+    Version: BadRequest UpstreamMalformed "invalid HTTP version";
+    /// A well-formed version that is not spoken here.
+    VersionUnsupported: VersionUnsupported UpstreamMalformed "unsupported HTTP version";
+    /// The status line is malformed.
+    StatusLine: BadRequest UpstreamMalformed "invalid status line";
+    /// A field name is no token, is followed by white space, or a line is folded.
+    FieldName: BadRequest UpstreamMalformed "invalid field name or folded line";
+    /// A field value has a control byte.
+    FieldValue: BadRequest UpstreamMalformed "invalid byte in field value";
+    /// A field name that could be taken for a framing field or Host.
+    FieldLookAlike: BadRequest UpstreamMalformed "field name resembles a framing field";
+    /// More fields than [`HEADER_COUNT_MAX`].
+    TooManyFields: HeadTooLarge UpstreamHeadTooLarge "too many fields";
+    /// The head is beyond its limit.
+    HeadTooLarge: HeadTooLarge UpstreamHeadTooLarge "head too large";
+    /// The target is beyond its limit.
+    UriTooLong: UriTooLong UpstreamMalformed "request target too long";
+    /// HTTP/1.1 without Host.
+    HostMissing: BadRequest UpstreamMalformed "missing Host";
+    /// More than one Host.
+    HostRepeated: BadRequest UpstreamMalformed "repeated Host";
+    /// Host or the target's authority is no valid authority.
+    HostInvalid: BadRequest UpstreamMalformed "invalid Host or authority";
+    /// Content-Length is not a plain decimal number below 2^63.
+    LengthInvalid: BadRequest UpstreamMalformed "invalid Content-Length";
+    /// More than one Content-Length, even if they agree.
+    LengthRepeated: BadRequest UpstreamMalformed "repeated Content-Length";
+    /// Content-Length and Transfer-Encoding together.
+    LengthAndCoding: BadRequest UpstreamMalformed "both Content-Length and Transfer-Encoding";
+    /// Transfer-Encoding is malformed, repeated, or does not end with one `chunked`.
+    CodingInvalid: BadRequest UpstreamMalformed "invalid Transfer-Encoding";
+    /// A transfer coding other than `chunked`.
+    CodingUnsupported: CodingUnsupported UpstreamMalformed "unsupported transfer coding";
+    /// Transfer-Encoding on HTTP/1.0.
+    CodingInHttp10: BadRequest UpstreamMalformed "Transfer-Encoding on HTTP/1.0";
+    /// A body where none may be: TRACE, CONNECT, HTTP/1.0 GET, HEAD or DELETE; a 1xx or 204 response.
+    BodyForbidden: BadRequest UpstreamMalformed "a body is not allowed here";
+    /// Connection is no list of tokens, or names too many fields.
+    ConnectionInvalid: BadRequest UpstreamMalformed "invalid Connection";
+    /// Expect is something else than `100-continue`.
+    ExpectationUnsupported: ExpectationUnsupported UpstreamMalformed "unsupported expectation";
+}
+
+type Slots<'b> = [MaybeUninit<Header<'b>>; HEADER_COUNT_MAX];
+
+/// Whether bytes that arrived from offset `from` on can have completed a head, so that parsing is worth
+/// a try. Looks only at those bytes and the three before them.
+#[inline]
+pub fn may_end(bytes: &[u8], from: usize) -> bool {
+    let new = bytes.get(from.saturating_sub(3)..).unwrap_or(&[]);
+    memchr::memchr_iter(b'\n', new)
+        .any(|place| matches!(new.get(place + 1..), Some([b'\n', ..] | [b'\r', b'\n', ..])))
+}
+
+/// Parses a request head from the start of `bytes` into `head`, which is only meaningful on `Complete`.
+#[inline]
+pub fn parse_request(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    head: &mut RequestHead,
+) -> Result<Progress, HeadError> {
+    let skip = match bytes.first() {
+        Some(b'\r' | b'\n') => empty_lines(bytes)?,
+        _ => 0,
+    };
+    let all = bytes.get(skip..).unwrap_or(&[]);
+    let window = all.get(..limits.head_bytes.min(HEADER_BYTES_MAX)).unwrap_or(all);
+    if matches!(window.first(), None | Some(b'\r')) {
+        return Ok(Progress::Partial);
+    }
+    let mut slots: Slots<'_> = [const { MaybeUninit::uninit() }; HEADER_COUNT_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let len = match request.parse_with_uninit_headers(window, &mut slots) {
+        Ok(Status::Complete(len)) => len,
+        Ok(Status::Partial) => return partial_request(window, limits),
+        Err(error) => return Err(refused_request(error, window, limits)),
+    };
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(HeadError::Method);
+    };
+    let window = &window[..len];
+    head.skip = skip;
+    head.len = len;
+    head.method = Method::of(method.as_bytes());
+    head.method_span = Span::at(0, method.len());
+    head.version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    if target.len() > limits.uri_bytes {
+        return Err(HeadError::UriTooLong);
+    }
+    let facts = fields::read(window, request.headers, &mut head.fields)?;
+    // An empty field list: the ending of the request line is the one before the final empty line.
+    head.target = Span::at(method.len() + 1, method.len() + 1 + target.len());
+    read_target(window, head)?;
+    settle_host(window, head, &facts)?;
+    settle_request(window, head, &facts)?;
+    Ok(Progress::Complete)
+}
+
+/// Parses a response head from the start of `bytes`, an answer to a request with method `request`.
+#[inline]
+pub fn parse_response(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    request: Method,
+    head: &mut ResponseHead,
+) -> Result<Progress, HeadError> {
+    let window = bytes.get(..limits.head_bytes.min(HEADER_BYTES_MAX)).unwrap_or(bytes);
+    if matches!(window.first(), Some(b'\r' | b'\n')) {
+        return Err(HeadError::EmptyLines);
+    }
+    let mut slots: Slots<'_> = [const { MaybeUninit::uninit() }; HEADER_COUNT_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let mut config = httparse::ParserConfig::default();
+    config.ignore_invalid_headers_in_responses(false);
+    let len = match config.parse_response_with_uninit_headers(&mut response, window, &mut slots) {
+        Ok(Status::Complete(len)) => len,
+        Ok(Status::Partial) if window.len() >= limits.head_bytes.min(HEADER_BYTES_MAX) => {
+            return Err(HeadError::HeadTooLarge);
+        }
+        Ok(Status::Partial) => return Ok(Progress::Partial),
+        Err(error) => return Err(refused(error, HeadError::StatusLine)),
+    };
+    let (Some(status), Some(version)) = (response.code, response.version) else {
+        return Err(HeadError::StatusLine);
+    };
+    if status < 100 {
+        return Err(HeadError::StatusLine);
+    }
+    let window = &window[..len];
+    head.len = len;
+    head.status = status;
+    head.version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    let facts = fields::read(window, response.headers, &mut head.fields)?;
+    head.reason = reason(window, head);
+    settle_response(window, head, request, &facts)?;
+    Ok(Progress::Complete)
+}
+
+/// How many bytes of empty lines come first. A CR whose LF has not come yet counts as not read.
+#[cold]
+fn empty_lines(bytes: &[u8]) -> Result<usize, HeadError> {
+    let mut skip = 0;
+    loop {
+        match bytes.get(skip..) {
+            Some([b'\r', b'\n', ..]) => skip += 2,
+            Some([b'\n', ..] | [b'\r', _, ..]) => return Err(HeadError::LineEnding),
+            _ => return Ok(skip),
+        }
+        if skip > 2 * LEADING_EMPTY_LINES_MAX {
+            return Err(HeadError::EmptyLines);
+        }
+    }
+}
+
+/// An incomplete request: refused as soon as a limit is certainly passed.
+#[cold]
+fn partial_request(window: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
+    if target_is_too_long(window, limits) {
+        return Err(HeadError::UriTooLong);
+    }
+    if window.len() >= limits.head_bytes.min(HEADER_BYTES_MAX) {
+        return Err(HeadError::HeadTooLarge);
+    }
+    Ok(Progress::Partial)
+}
+
+/// Whether what follows the method is longer than a target may be. Bytes of the version would have to
+/// fit in too, so an unfinished target is measured as it stands.
+fn target_is_too_long(window: &[u8], limits: &HeadLimits) -> bool {
+    let Some(space) = memchr::memchr(b' ', window) else { return false };
+    let rest = &window[space + 1..];
+    memchr::memchr3(b' ', b'\r', b'\n', rest).unwrap_or(rest.len()) > limits.uri_bytes
+}
+
+#[cold]
+fn refused_request(error: httparse::Error, window: &[u8], limits: &HeadLimits) -> HeadError {
+    match error {
+        httparse::Error::Token => {
+            let method = memchr::memchr(b' ', window).map(|end| &window[..end]).unwrap_or_default();
+            let is_token =
+                !method.is_empty() && method.iter().all(|&byte| super::super::edits::is_token(byte));
+            if is_token { HeadError::Target } else { HeadError::Method }
+        }
+        httparse::Error::Version => {
+            // `GET /a HTTP/2.0`: well-formed, but another protocol.
+            let mut words = window.split(|&byte| byte == b' ').skip(2);
+            match words.next() {
+                Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r', b'\n', ..])
+                    if major.is_ascii_digit() && minor.is_ascii_digit() =>
+                {
+                    HeadError::VersionUnsupported
+                }
+                _ => HeadError::Version,
+            }
+        }
+        _ if target_is_too_long(window, limits) => HeadError::UriTooLong,
+        other => refused(other, HeadError::Version),
+    }
+}
+
+#[cold]
+fn refused(error: httparse::Error, start_line: HeadError) -> HeadError {
+    match error {
+        httparse::Error::HeaderName => HeadError::FieldName,
+        httparse::Error::HeaderValue => HeadError::FieldValue,
+        httparse::Error::NewLine => HeadError::LineEnding,
+        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
+        httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => start_line,
+    }
+}
+
+/// Splits the target into its parts (RFC 9112 section 3.2).
+#[inline]
+fn read_target(bytes: &[u8], head: &mut RequestHead) -> Result<(), HeadError> {
+    let target = head.target.of(bytes);
+    let start = usize::from(head.target.start);
+    // Neither bytes beyond ASCII nor a fragment may be in a target (RFC 3986); the rest was checked.
+    let foreign = target.iter().fold(false, |found, &byte| found | (byte >= 0x80) | (byte == b'#'));
+    if foreign {
+        return Err(HeadError::Target);
+    }
+    head.authority = Span::default();
+    head.query = None;
+    match target {
+        _ if head.method == Method::Connect => {
+            let port = memchr::memrchr(b':', target).map(|colon| &target[colon + 1..]).unwrap_or_default();
+            if authority_host(target).is_none() || port.is_empty() || port.contains(&b']') {
+                return Err(HeadError::TargetForm);
+            }
+            head.form = TargetForm::Authority;
+            head.authority = head.target;
+            head.path = Span::at(start, start);
+        }
+        [b'/', ..] => {
+            head.form = TargetForm::Origin;
+            split_query(target, start, head);
+        }
+        b"*" => {
+            if head.method != Method::Options {
+                return Err(HeadError::TargetForm);
+            }
+            head.form = TargetForm::Asterisk;
+            head.path = head.target;
+        }
+        _ => {
+            let scheme = scheme_len(target).ok_or(HeadError::Target)?;
+            let rest = &target[scheme..];
+            let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+            if authority_host(&rest[..end]).is_none() {
+                return Err(HeadError::HostInvalid);
+            }
+            head.form = TargetForm::Absolute;
+            head.authority = Span::at(start + scheme, start + scheme + end);
+            split_query(&rest[end..], start + scheme + end, head);
+        }
+    }
+    Ok(())
+}
+
+/// Splits `target`, which lies at `start`, at its first `?`.
+#[inline]
+fn split_query(target: &[u8], start: usize, head: &mut RequestHead) {
+    let end = start + target.len();
+    match memchr::memchr(b'?', target) {
+        Some(mark) => {
+            head.path = Span::at(start, start + mark);
+            head.query = Some(Span::at(start + mark + 1, end));
+        }
+        None => head.path = Span::at(start, end),
+    }
+}
+
+/// The length of `http://` or `https://` in any case.
+fn scheme_len(target: &[u8]) -> Option<usize> {
+    [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+        .map(<[u8]>::len)
+}
+
+/// Host (RFC 9112 section 3.2): exactly one and valid on HTTP/1.1, at most one on HTTP/1.0. The target's
+/// own authority takes its place (section 3.2.2).
+#[inline]
+fn settle_host(bytes: &[u8], head: &mut RequestHead, facts: &Facts) -> Result<(), HeadError> {
+    match facts.hosts() {
+        0 if head.version == Version::Http10 => return Ok(()),
+        0 => return Err(HeadError::HostMissing),
+        1 => {}
+        _ => return Err(HeadError::HostRepeated),
+    }
+    if authority_host(facts.host.of(bytes)).is_none() {
+        return Err(HeadError::HostInvalid);
+    }
+    if head.authority.is_empty() {
+        head.authority = facts.host;
+    }
+    Ok(())
+}
+
+/// Framing, persistence and the rest.
+#[inline]
+fn settle_request(bytes: &[u8], head: &mut RequestHead, facts: &Facts) -> Result<(), HeadError> {
+    head.framing = facts.framing(bytes, head.version)?.unwrap_or(Framing::None);
+    if head.framing != Framing::None {
+        let forbidden = match head.method {
+            Method::Trace | Method::Connect => facts.is_framed(),
+            // An HTTP/1.0 server may well leave such content on the connection.
+            method => {
+                head.version == Version::Http10 && method.content_undefined() && head.framing.has_body()
+            }
+        };
+        if forbidden {
+            return Err(HeadError::BodyForbidden);
+        }
+    }
+    match head.version {
+        Version::Http11 => {
+            head.keep_alive = !facts.close;
+            head.expect_continue = facts.expects;
+            head.upgrade = if head.framing.has_body() { None } else { facts.upgrade() };
+        }
+        Version::Http10 => {
+            head.keep_alive = facts.keep_alive && !facts.close;
+            head.upgrade = None;
+            // RFC 9110 section 10.1.1: an HTTP/1.0 client can't wait for 100.
+            head.expect_continue = false;
+            if facts.expects {
+                hide(head.fields.as_mut_slice(), Known::Expect);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hide(fields: &mut [super::super::head::Field], known: Known) {
+    for field in fields.iter_mut().filter(|field| field.known == known) {
+        field.hop = true;
+    }
+}
+
+/// The span of the reason phrase: after `HTTP/1.1 200`, without surrounding spaces.
+#[inline]
+fn reason(bytes: &[u8], head: &ResponseHead) -> Span {
+    const BEFORE: usize = "HTTP/1.1 200".len();
+    let end = match head.fields.as_slice().first() {
+        Some(field) => usize::from(field.name.start) - 2,
+        None => bytes.len() - 4,
+    };
+    let mut start = BEFORE.min(end);
+    while start < end && bytes[start] == b' ' {
+        start += 1;
+    }
+    Span::at(start, end)
+}
+
+/// Framing and persistence of a response (RFC 9112 section 6.3).
+#[inline]
+fn settle_response(
+    bytes: &[u8],
+    head: &mut ResponseHead,
+    request: Method,
+    facts: &Facts,
+) -> Result<(), HeadError> {
+    let declared = facts.framing(bytes, head.version)?;
+    head.length = match declared {
+        Some(Framing::Length(length)) => Some(length),
+        _ => None,
+    };
+    head.framing = match head.status {
+        // Content-Length is forbidden here (RFC 9110 section 8.6). Zero says nothing else than the status
+        // does, and many servers send it: it is dropped. Anything more has two readings.
+        100..200 | 204 => {
+            if facts.is_coded() || declared.is_some_and(Framing::has_body) {
+                return Err(HeadError::BodyForbidden);
+            }
+            head.length = None;
+            Framing::None
+        }
+        304 => Framing::None,
+        200..300 if request == Method::Connect => Framing::None,
+        _ if request == Method::Head => Framing::None,
+        _ => declared.unwrap_or(Framing::UntilClose),
+    };
+    head.keep_alive = match head.version {
+        Version::Http11 => !facts.close,
+        Version::Http10 => facts.keep_alive && !facts.close,
+    } && head.framing != Framing::UntilClose;
+    head.upgrade = facts.upgrade();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
