@@ -229,8 +229,10 @@ async fn control_loop(
                 if let Some(shard) = handles.iter().position(ShardHandle::is_finished) {
                     return Err(Failure::Failed(format!("shard {shard} ended")));
                 }
-                let control = Arc::clone(control);
-                tokio::task::spawn_blocking(move || control.try_writer().map(|mut w| w.publisher.collect()));
+                if control.try_writer().is_some_and(|writer| writer.publisher.has_retired()) {
+                    let control = Arc::clone(control);
+                    tokio::task::spawn_blocking(move || control.writer().publisher.collect());
+                }
             }
         }
     }

@@ -102,7 +102,11 @@ fn reload_now(control: &Control, cause: Cause) -> Result<Done, Failed> {
                 reloads.unchanged += 1;
                 (reloads.succeeded, reloads.problem) = (unix_now(), None);
             });
-            tracing::info!(?cause, generation = done.generation, "configuration unchanged");
+            // The watcher also sees what was just reloaded on request.
+            match cause {
+                Cause::File => tracing::debug!(generation = done.generation, "configuration unchanged"),
+                _ => tracing::info!(?cause, generation = done.generation, "configuration unchanged"),
+            }
         }
         Err(failed) => {
             let text: Arc<str> = failed.text().trim_end().into();
