@@ -31,14 +31,16 @@ const MEMBERS: [(&str, &str, &[&str], &[&str]); 6] = [
 ];
 
 /// What `core` may depend on: parsers, hashes, matchers, and what the configuration's schema needs.
-const CORE_MAY_USE: [&str; 14] = [
+const CORE_MAY_USE: [&str; 16] = [
     "annotate-snippets",
+    "bytemuck",
     "foldhash",
     "httparse",
     "ipnet",
     "memchr",
     "regex",
     "regex-automata",
+    "regex-syntax",
     "schemars",
     "serde",
     "serde_json",

@@ -299,6 +299,7 @@ fn rules_find_what_they_should() {
         ("crate name", rules::metric_names, "let a = \"pinion_core=info\";\n", &[]),
         ("hot", rules::hot, "//! Copies.\n//! HOT: 0 allocations.\nfn a() {\n    let b = format!(\"c\");\n}\n", &[4]),
         ("hot with reason", rules::hot, "//! Copies.\n//! HOT: 0.\n// ALLOC: boot.\nlet b = vec![0; 9];\n", &[]),
+        ("hot, above its function", rules::hot, "//! HOT\n/// ALLOC: boot.\nfn a() {\n\n\n\n\n\n\n\n    vec![0; 9];\n}\n\nfn b() {\n\n\n    vec![0];\n}\n", &[17]),
         ("cold", rules::hot, "//! Boots.\nlet b = vec![0; 9];\n", &[]),
         ("deny", |s| rules::unsafe_refused(s, "proxy", true), "#![deny(unsafe_code)]\n#[allow(unsafe_code)]\nmod sys;\n", &[]),
         ("deny missing", |s| rules::unsafe_refused(s, "proxy", true), "mod sys;\n", &[0]),

@@ -11,12 +11,12 @@ use crate::cli::{LoadOptions, Problem, Rate};
 use crate::client::connection::Peer;
 use crate::client::request::prepare;
 use crate::clock::nanos;
+use crate::job::{Job, Pace, Start};
 use crate::measure::Measure;
 use crate::progress::{self, Totals};
 use crate::report::{self, Outcome};
 use crate::schedule::Schedule;
-use crate::sender::{self, Job, Pace, Start};
-use crate::sys;
+use crate::{sender, sys};
 
 /// Sends the load and reports.
 ///

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::sender::Start;
+use crate::job::Start;
 use crate::units::Nanos;
 
 /// Totals that the senders add to and the display reads.

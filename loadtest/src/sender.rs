@@ -16,29 +16,18 @@
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use rustix::event::epoll;
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
-};
-
-use crate::client::connection::{Connection, Event, Failure, Peer, Stamp};
+use crate::client::connection::{Connection, Event, Failure, Stamp};
 use crate::client::h1::Answer;
-use crate::client::request::Prepared;
 use crate::clock::Clock;
+use crate::job::{Job, Pace};
 use crate::measure::Measure;
-use crate::progress::Totals;
-use crate::schedule::Schedule;
+use crate::poller::Poller;
 
 /// How much is read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
-
-/// Events taken from the kernel at once.
-const EVENTS_MAX: usize = 256;
 
 /// How long to wait after a failed connect before the next try on the same slot, in nanoseconds.
 const RECONNECT_NANOS: u64 = 50_000_000;
@@ -48,49 +37,6 @@ const CONNECT_NANOS_MAX: u64 = 5_000_000_000;
 
 /// How often the user's wish to stop is looked at, in nanoseconds.
 const LOOK_NANOS: u64 = 20_000_000;
-
-/// The event key of the timer; connections have their slot's number.
-const TIMER_KEY: u64 = u64::MAX;
-
-/// When requests are sent.
-pub(crate) enum Pace {
-    /// At the due times of a schedule.
-    Open(Schedule),
-    /// On every free connection at once, so many times.
-    Closed { left: u64 },
-}
-
-/// The common start of all threads.
-pub(crate) struct Start {
-    pub(crate) barrier: Barrier,
-    pub(crate) clock: OnceLock<Clock>,
-}
-
-impl Start {
-    /// Nanoseconds since all threads began to send; 0 before.
-    pub(crate) fn elapsed(&self) -> u64 {
-        self.clock.get().map_or(0, |clock| clock.now())
-    }
-}
-
-/// What one thread is to do. Times are nanoseconds of the run.
-pub(crate) struct Job {
-    pub(crate) peer: Peer,
-    pub(crate) request: Arc<Prepared>,
-    /// The response header whose values are counted.
-    pub(crate) counted: Option<&'static str>,
-    pub(crate) connections: usize,
-    pub(crate) pace: Pace,
-    /// Requests due before this are sent but not measured.
-    pub(crate) warmup: u64,
-    /// Nothing falls due from here on.
-    pub(crate) end: u64,
-    /// The longest time from send to answer.
-    pub(crate) timeout: u64,
-    pub(crate) start: Arc<Start>,
-    pub(crate) stop: Arc<AtomicBool>,
-    pub(crate) totals: Arc<Totals>,
-}
 
 /// Sends one thread's share.
 ///
@@ -120,13 +66,10 @@ struct Waiting {
 
 struct Sender {
     job: Job,
-    epoll: OwnedFd,
-    timer: OwnedFd,
-    /// What the timer is set to.
-    armed: Option<u64>,
+    poller: Poller,
+    /// Slots with something to do, from one wait.
+    ready: Vec<usize>,
     clock: Clock,
-    /// The monotonic clock's reading at the run's zero, in nanoseconds.
-    base: u64,
     slots: Vec<Option<Connection>>,
     idle: VecDeque<usize>,
     /// Slots without a connection, and when to try again.
@@ -142,19 +85,12 @@ struct Sender {
 
 impl Sender {
     fn new(job: Job) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let timer =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER_KEY), flags)?;
         let slots = (0..job.connections).map(|_| None).collect();
-        let mut sender = Sender {
+        Ok(Sender {
             job,
-            epoll,
-            timer,
-            armed: None,
+            poller: Poller::new()?,
+            ready: Vec::new(),
             clock: Clock::start(),
-            base: 0,
             slots,
             idle: VecDeque::new(),
             broken: VecDeque::new(),
@@ -164,17 +100,7 @@ impl Sender {
             look: 0,
             scratch: vec![0; READ_BYTES],
             measure: Measure::new(),
-        };
-        sender.set_base();
-        Ok(sender)
-    }
-
-    fn set_base(&mut self) {
-        let now = clock_gettime(ClockId::Monotonic);
-        let nanos =
-            u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0);
-        self.base = nanos.saturating_sub(self.clock.now());
-        self.armed = None;
+        })
     }
 
     /// Opens every connection, before the clock of the run starts.
@@ -201,7 +127,6 @@ impl Sender {
 
     fn begin(&mut self, clock: Clock) {
         self.clock = clock;
-        self.set_base();
         self.look = 0;
         // Times of the old clock: try again at once.
         for (at, _) in &mut self.broken {
@@ -306,27 +231,10 @@ impl Sender {
 
     /// Waits for events until `until` at the latest, and handles them.
     fn wait(&mut self, until: u64) -> io::Result<()> {
-        let mut events =
-            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
-                EVENTS_MAX];
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let now = self.clock.now();
-        if until > now {
-            self.arm(until)?;
-        }
-        let timeout = (until <= now).then_some(&zero);
-        let count = match epoll::wait(&self.epoll, &mut events[..], timeout) {
-            Ok(count) => count,
-            Err(rustix::io::Errno::INTR) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        for event in &events[..count] {
-            let key = event.data.u64();
-            if key == TIMER_KEY {
-                self.armed = None;
-                continue;
-            }
-            self.on_ready(key as usize);
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poller.wait(self.clock, until, &mut ready)?;
+        for &slot in &ready {
+            self.on_ready(slot);
             // What fell due while events were handled does not wait for the rest of them.
             if self.clock_running() {
                 let now = self.clock.now();
@@ -336,25 +244,13 @@ impl Sender {
                 }
             }
         }
+        self.ready = ready;
         Ok(())
     }
 
     /// Whether the run has begun: before, nothing is sent.
     fn clock_running(&self) -> bool {
         self.round > 0
-    }
-
-    /// Sets the timer, if it is not set so already.
-    fn arm(&mut self, until: u64) -> io::Result<()> {
-        if self.armed == Some(until) {
-            return Ok(());
-        }
-        let at = self.base.saturating_add(until.min(u64::MAX / 4));
-        let it_value = Timespec { tv_sec: (at / 1_000_000_000) as i64, tv_nsec: (at % 1_000_000_000) as i64 };
-        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &Itimerspec { it_interval, it_value })?;
-        self.armed = Some(until);
-        Ok(())
     }
 
     fn on_ready(&mut self, slot: usize) {
@@ -491,10 +387,8 @@ impl Sender {
 
     fn open(&mut self, slot: usize) {
         self.slots[slot] = None;
-        let flags =
-            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         let opened = Connection::open(&self.job.peer, self.job.request.is_head).and_then(|connection| {
-            epoll::add(&self.epoll, &connection, epoll::EventData::new_u64(slot as u64), flags)?;
+            self.poller.watch(&connection, slot)?;
             Ok(connection)
         });
         match opened {

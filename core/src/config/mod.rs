@@ -26,5 +26,7 @@ mod read;
 mod schema;
 pub mod snapshot;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod units;
 mod values;

@@ -1,14 +1,20 @@
 //! Finds the word that was probably meant.
 
 /// The closest of `known` to `word`, if one is close enough to be meant: at most a third of the letters
-/// differ (one in words of two and three letters), a swap of neighbours counting once.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
+/// differ (one in words of two and three letters), a swap of neighbours counting once; else one that has
+/// the whole word in it.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let letters = word.chars().count();
+    let limit = (letters / 3).max(1);
     known
+        .clone()
         .map(|candidate| (distance(&fold(word), &fold(candidate)), candidate))
         .filter(|&(distance, candidate)| distance <= limit && distance < candidate.chars().count())
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
+        .or_else(|| {
+            known.filter(|candidate| letters >= 4 && candidate.contains(word)).min_by_key(|known| known.len())
+        })
 }
 
 /// Case and the kind of dash do not matter.
@@ -49,6 +55,7 @@ mod tests {
             ("hsots", Some("hosts")),
             ("host", Some("hosts")),
             ("weights", None),
+            ("bytes", Some("header_bytes")),
             ("", None),
             ("xy", None),
         ] {

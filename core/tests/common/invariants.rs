@@ -2,7 +2,12 @@
 //!
 //! Property tests, the smoke runner and the fuzz targets all call these.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program includes this file and uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::panic,
+    reason = "each test program includes this file and uses its part"
+)]
 
 use pinion_core::http::h1::body::{BodyError, BodyReader, Emit};
 use pinion_core::http::h1::encode::{Forwarding, ResponseFrame, encode_request, encode_response};
@@ -25,7 +30,7 @@ pub enum Forwarded {
     /// The path has two readings.
     PathRefused,
     /// The method is not forwarded.
-    NotForwarded,
+    Unsupported,
     /// The head was accepted, the body was refused.
     BodyRefused(BodyError),
     /// More bytes are needed.
@@ -77,7 +82,7 @@ pub fn forward(bytes: &[u8]) -> Forwarded {
         Ok(Progress::Complete) => {}
     }
     if head.form == TargetForm::Authority {
-        return Forwarded::NotForwarded;
+        return Forwarded::Unsupported;
     }
     let head_bytes = head.bytes(bytes);
     let mut room = Vec::new();

@@ -3,7 +3,12 @@
 //! It shares no code with the product and is far narrower than the RFC: one way to write each thing.
 //! Slow and simple on purpose. Whatever the proxy sends must pass it with nothing left over or missing.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program includes this file and uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::panic,
+    reason = "each test program includes this file and uses its part"
+)]
 
 /// A message as this reader understands it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

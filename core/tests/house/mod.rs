@@ -7,6 +7,7 @@
 use std::{
     env, fmt, fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use scan::Source;
@@ -89,8 +90,13 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Every Rust file of the repository, with test files marked.
-pub(crate) fn sources() -> Vec<Source> {
+/// Every Rust file of the repository, with test files marked; read once for all tests.
+pub(crate) fn sources() -> &'static [Source] {
+    static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
+    SOURCES.get_or_init(read_sources)
+}
+
+fn read_sources() -> Vec<Source> {
     let mut sources: Vec<Source> =
         files(&[".rs"]).iter().map(|path| Source::new(path, &read(path))).collect();
     let declared: Vec<String> = sources.iter().flat_map(|source| source.test_modules.clone()).collect();

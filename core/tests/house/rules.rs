@@ -77,7 +77,8 @@ pub(crate) fn panics(source: &Source) -> Vec<Finding> {
         "todo!",
         "unimplemented!",
     ];
-    without_mark(source, &CALLS, MARK_LINES, "INVARIANT:", "may panic")
+    let marked = |line| source.marked(line, MARK_LINES, "INVARIANT:");
+    without_mark(source, &CALLS, marked, "may panic, without an `INVARIANT:` comment")
 }
 
 /// In a file marked `HOT`, nothing allocates or formats without a reason.
@@ -107,7 +108,8 @@ pub(crate) fn hot(source: &Source) -> Vec<Finding> {
     if !source.module_comment().any(|line| line.trim_start().starts_with("HOT")) {
         return Vec::new();
     }
-    without_mark(source, &CALLS, MARK_LINES, "ALLOC:", "in a file marked HOT")
+    let marked = |line| source.marked_in_function(line, MARK_LINES, "ALLOC:");
+    without_mark(source, &CALLS, marked, "in a file marked HOT, without an `ALLOC:` comment in its function")
 }
 
 /// No queue without a bound, and no bound without a name.
@@ -292,8 +294,8 @@ pub(crate) fn purity(source: &Source) -> Vec<Finding> {
     found
 }
 
-/// Lines of product code with one of `calls` and without `mark` on them or close above.
-fn without_mark(source: &Source, calls: &[&str], before: usize, mark: &str, what: &str) -> Vec<Finding> {
+/// Lines of product code with one of `calls`, except those that are `marked`.
+fn without_mark(source: &Source, calls: &[&str], marked: impl Fn(usize) -> bool, what: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     for (line, code) in source.product_lines() {
         for call in calls {
@@ -303,12 +305,8 @@ fn without_mark(source: &Source, calls: &[&str], before: usize, mark: &str, what
                     code.as_bytes()[..at].last().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
                 !(first.is_ascii_alphabetic() && glued)
             });
-            if hit && !source.marked(line, before, mark) {
-                found.push(Finding::new(
-                    &source.path,
-                    line,
-                    format!("`{call}` {what}, without an `{mark}` comment"),
-                ));
+            if hit && !marked(line) {
+                found.push(Finding::new(&source.path, line, format!("`{call}` {what}")));
             }
         }
     }

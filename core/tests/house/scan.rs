@@ -85,6 +85,13 @@ impl Source {
         self.text.lines().skip(first).take(line - first).any(|text| text.contains(mark))
     }
 
+    /// Whether `mark` stands between the comment above the function around `line` (from 1) and that line.
+    pub(crate) fn marked_in_function(&self, line: usize, before: usize, mark: &str) -> bool {
+        let around = |function: &Function| (function.line..function.line + function.lines).contains(&line);
+        let first = self.functions().into_iter().filter(around).map(|function| function.line).max();
+        self.marked(line, before + line - first.unwrap_or(line), mark)
+    }
+
     /// Every function with a body that is not a test's.
     pub(crate) fn functions(&self) -> Vec<Function> {
         let bytes = self.code.as_bytes();

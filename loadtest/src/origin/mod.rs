@@ -13,6 +13,7 @@ pub(crate) mod answer;
 pub(crate) mod delay;
 mod serve;
 pub(crate) mod stall;
+mod state;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::cli::{Driver, OriginOptions, Problem};
 use crate::sys;
 use crate::units::Address;
-use serve::{Shared, Thread};
+use state::{Shared, Thread};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -40,6 +41,10 @@ const RING_ENTRIES: u32 = 1024;
 
 /// How long requests in progress may take to finish after SIGTERM.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long an address that is taken is tried again. The kernel ends the ring of a killed process some
+/// milliseconds after the process is gone, and until then its listening sockets live on.
+const BIND_PATIENCE: Duration = Duration::from_millis(300);
 
 /// A listening socket before a runtime takes it.
 enum Bound {
@@ -116,14 +121,14 @@ fn bind_all(wanted: &[Address], threads: u32) -> Result<(Vec<Vec<Bound>>, Vec<Ad
                 // The first bind decides the port when it is 0; the others follow.
                 let mut actual = *tcp;
                 for listeners in &mut per_thread {
-                    let listener = bind_tcp(actual, threads > 1).map_err(failed)?;
+                    let listener = patiently(|| bind_tcp(actual, threads > 1)).map_err(failed)?;
                     actual = listener.local_addr().map_err(failed)?;
                     listeners.push(Bound::Tcp(listener));
                 }
                 addresses.push(Address::Tcp(actual));
             }
             Address::Unix(path) => {
-                let listener = bind_unix(path).map_err(failed)?;
+                let listener = patiently(|| bind_unix(path)).map_err(failed)?;
                 for listeners in &mut per_thread {
                     listeners.push(Bound::Unix(listener.try_clone().map_err(failed)?));
                 }
@@ -132,6 +137,19 @@ fn bind_all(wanted: &[Address], threads: u32) -> Result<(Vec<Vec<Bound>>, Vec<Ad
         }
     }
     Ok((per_thread, addresses))
+}
+
+/// Tries again while the address is taken, up to [`BIND_PATIENCE`].
+fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + BIND_PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {

@@ -8,21 +8,16 @@
 //! Invariants: a body is read to its end before its answer begins; the output is written before the
 //! connection waits for anything; after a refusal the connection ends.
 
-use std::cell::RefCell;
 use std::io::{self, Write as _};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use monoio::buf::IoBufMut as _;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt as _};
 
 use super::answer::{Content, Echo, Plan, Refusal, Request, header_pairs, pattern, reason};
-use super::stall::Script;
-use crate::cli::OriginOptions;
+use super::state::Thread;
 use crate::message::{Body, Framing, HEAD_BYTES_MAX, head_length};
-use crate::schedule::Random;
 
 /// How much is read at once: a head with a body of common size in one call.
 const READ_BYTES: usize = 32 * 1024;
@@ -39,64 +34,9 @@ const CHUNK_BYTES: u64 = 64 * 1024;
 /// How long a refused peer is listened to, so that it can read the refusal before a reset.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What all threads share.
-pub(crate) struct Shared {
-    name: String,
-    version: String,
-    /// `{"name":…,"version":…}` with a line end.
-    identity: String,
-    defaults: Plan,
-    script: Script,
-    stopping: AtomicBool,
-    connections: AtomicU64,
-}
-
-impl Shared {
-    /// The server that the options describe.
-    pub(crate) fn new(options: &OriginOptions) -> Self {
-        let content = match options.bytes {
-            Some(length) => Content::Bytes { length, chunked: false },
-            None => Content::Identity,
-        };
-        Shared {
-            // Labels need no quoting: the command line sees to that.
-            identity: format!(
-                "{{\"name\":\"{}\",\"version\":\"{}\"}}\n",
-                options.name, options.version_label
-            ),
-            name: options.name.clone(),
-            version: options.version_label.clone(),
-            defaults: Plan { status: options.status, content, delay: options.delay, close: false },
-            script: Script::new(options.stall.clone()),
-            stopping: AtomicBool::new(false),
-            connections: AtomicU64::new(0),
-        }
-    }
-
-    /// From now on every answer is its connection's last.
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What one thread's connections share.
-pub(crate) struct Thread {
-    shared: Arc<Shared>,
-    /// Connections of this thread that have a request in progress.
-    busy: Arc<AtomicU64>,
-    random: RefCell<Random>,
-}
-
-impl Thread {
-    /// The state of one thread; `seed` makes its random delays its own.
-    pub(crate) fn new(shared: Arc<Shared>, busy: Arc<AtomicU64>, seed: u64) -> Self {
-        Thread { shared, busy, random: RefCell::new(Random::seeded(seed)) }
-    }
-}
-
 /// Serves one connection to its end.
 pub(crate) async fn connection<S: AsyncReadRent + AsyncWriteRent>(stream: S, thread: Rc<Thread>) {
-    let number = thread.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let number = thread.shared.next_connection();
     let mut connection = Connection {
         stream,
         thread,
@@ -192,7 +132,7 @@ impl<S: AsyncReadRent + AsyncWriteRent> Connection<S> {
         let keeps = if plan.content == Content::Echo { ECHO_BYTES_MAX } else { 0 };
         let (body, kept) = self.read_body(request, keeps).await?;
         self.wait(&plan).await?;
-        let keep = request.keep_alive && !plan.close && !self.thread.shared.stopping.load(Ordering::Relaxed);
+        let keep = request.keep_alive && !plan.close && !self.thread.shared.is_stopping();
         match plan.content {
             Content::Bytes { length, chunked } => {
                 self.answer_bytes(request, &plan, keep, length, chunked && request.is_11).await?;
@@ -376,8 +316,7 @@ impl<S: AsyncReadRent + AsyncWriteRent> Connection<S> {
     fn set_busy(&mut self, busy: bool) {
         if busy != self.busy {
             self.busy = busy;
-            // Wraps on the way down: adding the largest number is subtracting one.
-            self.thread.busy.fetch_add(if busy { 1 } else { u64::MAX }, Ordering::Relaxed);
+            self.thread.count_busy(busy);
         }
     }
 }

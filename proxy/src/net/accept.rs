@@ -3,7 +3,6 @@
 //! Invariants: the listening socket is non-blocking, so that accepting never blocks the shard.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -24,7 +23,7 @@ pub(crate) enum Accepted {
     /// A connection that was gone before it was taken.
     Gone,
     /// No descriptor or memory: try again a little later; the queue keeps the connection.
-    Exhausted(io::Error),
+    Exhausted,
     /// The socket is unusable.
     Failed(io::Error),
 }
@@ -68,19 +67,10 @@ impl Acceptor {
                 | Errno::NETUNREACH
                 | Errno::OPNOTSUPP,
             ) => Accepted::Gone,
-            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                Accepted::Exhausted(error.into())
-            }
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Accepted::Exhausted,
             Err(error) => Accepted::Failed(error.into()),
         }
     }
-}
-
-/// The peer's IP address, `None` for Unix sockets.
-pub(crate) fn peer_ip(socket: &Socket) -> Option<IpAddr> {
-    let address = rustix::net::getpeername(socket).ok().flatten()?;
-    let ip = std::net::SocketAddr::try_from(address).ok()?.ip();
-    Some(ip.to_canonical())
 }
 
 /// The peer's address with port, `None` for Unix sockets.

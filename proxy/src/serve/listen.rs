@@ -147,7 +147,7 @@ fn accept_one(shard: &Rc<Shard>, id: ListenerId, acceptor: &Acceptor) -> Taken {
             Taken::One
         }
         Accepted::Empty => Taken::Nothing,
-        Accepted::Exhausted(_) => {
+        Accepted::Exhausted => {
             shard.stats.accept_errors.inc();
             Taken::Exhausted
         }

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::h1::body::{BodyReader, Emit};
+use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::{Answer, Closed, Exchange};
 use pinion_core::http::h1::encode::{
     CHUNK_END, LAST_CHUNK, encode_chunk_size, encode_interim, encode_response,

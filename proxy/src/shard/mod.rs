@@ -74,7 +74,7 @@ impl Shard {
     ) -> io::Result<Rc<Self>> {
         let shared = link.tables.load_full();
         let buffers = BufferPool::new(shared.snapshot.proxy.shard_memory);
-        let upstreams = Upstreams::new(driver);
+        let upstreams = Upstreams::default();
         let tables = Tables::new(shared, &upstreams, None);
         let generation = tables.shared.snapshot.generation;
         let shard = Rc::new(Shard {

@@ -222,11 +222,6 @@ impl Slots {
         }
         idle.len()
     }
-
-    /// Slots in use.
-    pub(crate) fn len(&self) -> usize {
-        self.0.slots.borrow().len()
-    }
 }
 
 impl Slot {

@@ -16,22 +16,18 @@ use pinion_core::config::Endpoint;
 use pinion_core::id::EndpointId;
 use slab::Slab;
 
-use crate::net::{Driver, clock};
+use crate::net::clock;
 use cluster::EndpointState;
 use connection::Upstream;
 
 /// The upstream side of a shard.
+#[derive(Default)]
 pub(crate) struct Upstreams {
-    pub(crate) driver: Driver,
     endpoints: RefCell<HashMap<EndpointId, Rc<EndpointState>>>,
     idle: RefCell<Slab<Upstream>>,
 }
 
 impl Upstreams {
-    pub(crate) fn new(driver: Driver) -> Self {
-        Upstreams { driver, endpoints: RefCell::default(), idle: RefCell::default() }
-    }
-
     /// The state of an endpoint, made when it is first named.
     fn endpoint(&self, endpoint: &Endpoint, made: impl FnOnce() -> EndpointState) -> Rc<EndpointState> {
         self.endpoints.borrow_mut().entry(endpoint.id).or_insert_with(|| Rc::new(made())).clone()

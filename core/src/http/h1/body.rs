@@ -17,14 +17,15 @@
 //!   when the body is done;
 //! - no more bytes are kept than consumed, so that compaction happens in place; only a trailer section
 //!   that came torn is kept in the reader and handed out by [`BodyReader::tail`];
-//! - sizes are plain hexadecimal below 2^63, lines end with CR LF, extensions have no control bytes and
-//!   are dropped;
+//! - sizes are plain hexadecimal below 2^63, lines end with CR LF, extensions are tokens and quoted
+//!   strings and are dropped;
 //! - the sum of what chunked coding adds beyond data is bounded per chunk line and per body.
 //!
 //! HOT: no allocation (except for a torn trailer section), no copy where nothing is taken out.
 //!
 //! Not here: whether there is a body (`fields`), writing heads (`encode`).
 
+use super::super::edits::{is_token, is_value};
 use super::super::head::Framing;
 use super::trailers;
 use crate::fault::Fault;
@@ -117,8 +118,14 @@ enum State {
     Size,
     /// White space after a size: only `;` may follow.
     BeforeExtension,
-    /// Within extensions.
+    /// Within extensions: after `;` a name must come.
+    ExtensionStart,
+    /// Within an extension's name or value.
     Extension,
+    /// Within a quoted value.
+    Quoted,
+    /// After a backslash within a quoted value.
+    QuotedPair,
     /// The CR of a chunk line was read.
     LineEnd,
     /// `left` bytes of chunk data.
@@ -295,7 +302,7 @@ impl BodyReader {
                 self.count_line()?;
                 match byte {
                     b'\r' => self.end_line(out),
-                    b';' => self.state = State::Extension,
+                    b';' => self.state = State::ExtensionStart,
                     b' ' | b'\t' => self.state = State::BeforeExtension,
                     _ => {
                         let digit = hex(byte).ok_or(BodyError::ChunkSize)?;
@@ -310,22 +317,13 @@ impl BodyReader {
             State::BeforeExtension => {
                 self.count_line()?;
                 match byte {
-                    b';' => self.state = State::Extension,
+                    b';' => self.state = State::ExtensionStart,
                     b' ' | b'\t' => {}
                     _ => return Err(BodyError::ChunkLine),
                 }
             }
-            State::Extension => {
-                self.count_line()?;
-                self.extensions += 1;
-                if self.extensions > EXTENSION_BYTES_MAX {
-                    return Err(BodyError::ChunkLineTooLong);
-                }
-                match byte {
-                    b'\r' => self.end_line(out),
-                    b'\t' | b' '..=b'~' | 0x80.. => {}
-                    _ => return Err(BodyError::ChunkLine),
-                }
+            State::ExtensionStart | State::Extension | State::Quoted | State::QuotedPair => {
+                self.extension(byte, out)?;
             }
             State::LineEnd => {
                 out.framing(expect(byte, b'\n', BodyError::ChunkLine)?);
@@ -349,6 +347,33 @@ impl BodyReader {
                 return Err(BodyError::ChunkLine);
             }
         }
+        Ok(())
+    }
+
+    /// One byte of extensions (RFC 9112 section 7.1.1). They are dropped, but a line that is not clearly
+    /// one could end elsewhere for another reader.
+    #[cold]
+    fn extension(&mut self, byte: u8, out: &mut Compactor<'_>) -> Result<(), BodyError> {
+        self.count_line()?;
+        self.extensions += 1;
+        if self.extensions > EXTENSION_BYTES_MAX {
+            return Err(BodyError::ChunkLineTooLong);
+        }
+        self.state = match (self.state, byte) {
+            (State::Quoted, b'"') => State::Extension,
+            (State::Quoted, b'\\') => State::QuotedPair,
+            (State::Quoted | State::QuotedPair, byte) if is_value(byte) => State::Quoted,
+            (State::Extension, b'\r') => {
+                self.end_line(out);
+                State::LineEnd
+            }
+            (State::Extension, b';') => State::ExtensionStart,
+            (State::Extension, b'"') => State::Quoted,
+            (State::Extension, b'=') => State::Extension,
+            (state, b' ' | b'\t') => state,
+            (State::ExtensionStart | State::Extension, byte) if is_token(byte) => State::Extension,
+            _ => return Err(BodyError::ChunkLine),
+        };
         Ok(())
     }
 
@@ -462,3 +487,6 @@ impl Compactor<'_> {
         self.fresh_zero = first && byte == b'0';
     }
 }
+
+#[cfg(test)]
+mod tests;

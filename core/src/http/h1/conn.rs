@@ -331,3 +331,6 @@ impl Exchange {
         fault
     }
 }
+
+#[cfg(test)]
+mod tests;

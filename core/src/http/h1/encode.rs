@@ -477,3 +477,6 @@ const fn reason_phrase(status: u16) -> &'static [u8] {
         _ => b"",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -474,3 +474,6 @@ fn settle_response(
     head.upgrade = facts.upgrade();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

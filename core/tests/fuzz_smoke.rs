@@ -1,0 +1,168 @@
+//! A short fuzzing run on stable Rust: seeded mutations of a built-in corpus through the same functions
+//! as the fuzz targets in `core/fuzz`.
+//!
+//! `PINION_FUZZ_RUNS` sets the executions per parser, `PINION_FUZZ_SEED` the seed; a failure names the
+//! input. Each parser prints how often it ran.
+
+#![allow(clippy::panic, reason = "a test")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pinion_core::rng::Rng;
+
+mod common;
+
+use common::targets;
+
+const REQUESTS: &[&[u8]] = &[
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"\r\nGET http://b:80/p%61?q=1 HTTP/1.1\r\nHost: a\r\nCookie: x=y\r\nConnection: x, close\r\nX: 1\r\n\r\n",
+    b"POST /a/../b HTTP/1.1\r\nHost: a:1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n",
+    b"PUT /%2e%2E/x HTTP/1.1\r\nhost: [::1]:8\r\nTransfer-Encoding: chunked\r\n\r\n5;a=\"b\"\r\nhello\r\n0\r\nA: b\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1\r\nTE: trailers\r\n\r\n",
+    b"DELETE / HTTP/1.0\r\nConnection: keep-alive\r\nX-Forwarded-For: 1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\nTransfer_Encoding: chunked\r\n\r\n",
+];
+const RESPONSES: &[&[u8]] = &[
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\nhello",
+    b"HTTP/1.0 200\r\nConnection: keep-alive\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: \"x\"\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n\r\n1\r\nx\r\n0\r\na: b\r\n\r\n",
+];
+const BODIES: &[&[u8]] = &[
+    b"\x01\x035\r\nhello\r\n0\r\n\r\n",
+    b"\x02\x070005;a=\"\\\"b\";c\r\nhello\r\nA\r\n0123456789\r\n00\r\nX: y\r\nHost: z\r\n\r\nGET /",
+    b"\x05\x010\r\nContent-Length: 5\r\nDigest: x\r\n\r\n",
+    b"\x03\x021 ; a\r\nx\r\n7fffffffffffffff\r\n",
+];
+const PATHS: &[&[u8]] = &[
+    b"/a/b/c.html",
+    b"/a/./b/../%2e%2E//%41%7e%c3%a9/..;/x",
+    b"Example.COM.:8080",
+    b"[2001:DB8::1]:80",
+    b"/%2fa%5c%00{|}^",
+];
+/// Pieces that parsers care about.
+const TOKENS: &[&[u8]] = &[
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\r\n\r\n",
+    b"\0",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b";",
+    b"\"",
+    b"\\",
+    b"%2e",
+    b"%2f",
+    b"%00",
+    b"/",
+    b"//",
+    b"/../",
+    b"Content-Length: 1\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Host: b\r\n",
+    b"chunked",
+    b"0\r\n\r\n",
+    b"HTTP/1.1",
+    b"HTTP/1.0",
+    b"Connection: close\r\n",
+    b"+",
+    b"-1",
+    b"ffffffffffffffff",
+    b"\x80",
+    b"_",
+    b"#",
+    b"?",
+    b"@",
+    b"Content_Length: 1\r\n",
+    b"Transfer-Encoding\x0b: chunked\r\n",
+    b" chunked",
+    b"GET / HTTP/1.1\r\nHost: c\r\n\r\n",
+];
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+/// Changes `input` in one to six places.
+fn mutate(rng: &mut Rng, input: &mut Vec<u8>) {
+    for _ in 0..=rng.below(6) {
+        let at = rng.below(input.len() as u64 + 1) as usize;
+        match rng.below(7) {
+            0 => input.insert(at, rng.bits() as u8),
+            1 if at < input.len() => drop(input.remove(at)),
+            2 if at < input.len() => input[at] = rng.bits() as u8,
+            3 if at < input.len() => input[at] ^= 1 << rng.below(8),
+            4 => {
+                let token = TOKENS[rng.below(TOKENS.len() as u64) as usize];
+                input.splice(at..at, token.iter().copied());
+            }
+            5 => {
+                let end = (at + rng.below(20) as usize).min(input.len());
+                let copy = input[at..end].to_vec();
+                let to = rng.below(input.len() as u64 + 1) as usize;
+                input.splice(to..to, copy);
+            }
+            _ => {
+                let end = (at + rng.below(8) as usize).min(input.len());
+                input.drain(at..end);
+            }
+        }
+        input.truncate(4096);
+    }
+}
+
+/// Runs `target` over mutations of `seeds`, which evolve a little: an input is kept now and then.
+fn run(name: &str, seeds: &[&[u8]], target: fn(&[u8])) {
+    let runs = setting("PINION_FUZZ_RUNS", 3_000);
+    let seed = setting("PINION_FUZZ_SEED", 1);
+    let mut rng = Rng::seeded(seed);
+    let mut pool: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
+    let mut executions = 0_u64;
+    for input in &pool {
+        target(input);
+    }
+    while executions < runs {
+        let mut input = pool[rng.below(pool.len() as u64) as usize].clone();
+        mutate(&mut rng, &mut input);
+        executions += 1;
+        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| target(&input))) {
+            let shown = input.escape_ascii();
+            eprintln!("fuzz {name}: seed {seed}, execution {executions}, input b\"{shown}\"");
+            std::panic::resume_unwind(cause);
+        }
+        if rng.below(50) == 0 {
+            let place = seeds.len() + rng.below(64) as usize;
+            if place < pool.len() { pool[place] = input } else { pool.push(input) }
+        }
+    }
+    println!("fuzz {name}: {executions} executions");
+    assert!(executions > 0, "fuzz {name} ran nothing");
+}
+
+#[test]
+fn request_head() {
+    run("request_head", REQUESTS, targets::request_head);
+}
+
+#[test]
+fn response_head() {
+    run("response_head", RESPONSES, targets::response_head);
+}
+
+#[test]
+fn body() {
+    run("body", BODIES, targets::body);
+}
+
+#[test]
+fn normalize() {
+    run("normalize", PATHS, targets::normalize);
+}
