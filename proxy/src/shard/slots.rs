@@ -103,7 +103,6 @@ pub(crate) struct Slot {
     waker: RefCell<Option<Waker>>,
     idle: Cell<bool>,
     kick: Cell<Option<Kick>>,
-    granted: Cell<bool>,
     probe: RefCell<Option<Probe>>,
 }
 
@@ -454,16 +453,6 @@ impl Lease {
         }
     }
 
-    /// Forgets an earlier grant.
-    pub(crate) fn ungrant(&self) {
-        self.slot.granted.set(false);
-    }
-
-    /// Whether [`Slots::grant`] was called since.
-    pub(crate) fn granted(&self) -> bool {
-        self.slot.granted.get()
-    }
-
     /// A handle for others to wake the waiting task.
     pub(crate) fn key(&self) -> u32 {
         self.slot.key.get()
@@ -485,11 +474,10 @@ impl Lease {
 }
 
 impl Slots {
-    /// Tells the task that waits in slot `key` to try again.
-    pub(crate) fn grant(&self, key: u32) {
+    /// Wakes the task that waits in slot `key`.
+    pub(crate) fn wake(&self, key: u32) {
         let slot = self.0.slots.borrow().get(key as usize).cloned();
         if let Some(slot) = slot {
-            slot.granted.set(true);
             slot.wake();
         }
     }
