@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pinion_core::id::ListenerId;
 use pinion_core::limits::{RATE_JUDGED_AFTER, TICK, WHEEL_SLOTS};
 use pinion_core::telemetry::ShardStats;
 use pinion_core::time::{Instant, Wheel};
@@ -95,6 +96,8 @@ pub(crate) enum Kick {
     Drain,
     /// Go to this shard.
     Move(usize),
+    /// Close, if this listener is yours: it left the configuration.
+    Leave(ListenerId),
 }
 
 /// One task's deadlines, and how to reach it while it idles.
