@@ -14,7 +14,10 @@ pub use compile::compile;
 pub use ids::Ids;
 pub use problem::{Problem, Problems, Severity};
 pub use schema::json_schema;
-pub use snapshot::Snapshot;
+pub use snapshot::{
+    AccessLogFormat, AccessLogPath, AccessLogSettings, Address, Cluster, DriverChoice, Endpoint, Listener,
+    ProxySettings, Snapshot,
+};
 
 mod compile;
 mod ids;

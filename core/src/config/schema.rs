@@ -14,7 +14,7 @@ use super::problem::Problems;
 use super::read::{
     At, Entries, Fields, Preset, Property, Read, Section, read_section, section, section_schema, wrong_type,
 };
-use super::snapshot::{AccessLogFormat, Address, Balance, DriverChoice, Protocol};
+use super::snapshot::{AccessLogFormat, Address, DriverChoice, Protocol};
 use super::units::{Size, Time};
 use crate::limits;
 

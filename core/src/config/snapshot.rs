@@ -17,6 +17,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::problem::Problems;
+use crate::balance::Balance;
 use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
 
@@ -335,26 +336,6 @@ pub struct Endpoint {
     pub weight: u32,
     /// The locality it is in.
     pub zone: Option<Box<str>>,
-}
-
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Balance {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The one with fewer requests in flight of two picked by chance (power of two choices), by weight.
-    #[default]
-    LeastRequest,
-}
-
-impl Balance {
-    /// The word of the configuration.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Balance::RoundRobin => "round-robin",
-            Balance::LeastRequest => "least-request",
-        }
-    }
 }
 
 /// `[clusters.timeouts]`.

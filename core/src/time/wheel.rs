@@ -38,13 +38,26 @@ impl Wheel {
         Wheel { slots, tick_nanos, cursor: now.nanos() / tick_nanos, filed: 0 }
     }
 
-    /// Files `key` to fire in the first tick that ends at or after `due`.
-    pub fn file(&mut self, key: u32, due: Instant) {
+    /// Files `key` to fire in the first tick that ends at or after `due`; says when that is (earlier than
+    /// `due` where `due` lies beyond the horizon).
+    pub fn file(&mut self, key: u32, due: Instant) -> Instant {
         let horizon = self.slots.len() as u64 - 1;
         let tick = due.nanos().div_ceil(self.tick_nanos).clamp(self.cursor, self.cursor + horizon);
         let slot = (tick % self.slots.len() as u64) as usize;
         self.slots[slot].push(key);
         self.filed += 1;
+        self.begin(tick)
+    }
+
+    /// When the next filed key fires; `None` when nothing is filed. Looks at each slot once.
+    pub fn next(&self) -> Option<Instant> {
+        let slots = self.slots.len() as u64;
+        let filed = |tick: &u64| !self.slots[(tick % slots) as usize].is_empty();
+        (self.cursor..self.cursor + slots).find(filed).map(|tick| self.begin(tick))
+    }
+
+    fn begin(&self, tick: u64) -> Instant {
+        Instant::from_nanos(tick.saturating_mul(self.tick_nanos))
     }
 
     /// Appends to `fired` every key whose tick has passed at `now`, and moves the cursor there.
@@ -104,7 +117,8 @@ mod tests {
     #[test]
     fn beyond_the_horizon_fires_early_for_re_filing() {
         let mut wheel = Wheel::new(Duration::from_millis(10), 4, at(0));
-        wheel.file(7, at(1_000));
+        assert_eq!(wheel.file(7, at(1_000)), at(30));
+        assert_eq!(wheel.next(), Some(at(30)));
         assert_eq!(fired(&mut wheel, at(29)), Vec::<u32>::new());
         assert_eq!(fired(&mut wheel, at(30)), vec![7]);
     }
