@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::snapshot::{AccessLogFormat, AccessLogPath, Address, Balance, DriverChoice, Protocol};
+use super::snapshot::{AccessLogFormat, AccessLogPath, Address, DriverChoice, Protocol};
 use super::{Ids, Problems, Severity, Snapshot, compile, json_schema};
+use crate::balance::Balance;
 use crate::route::Action;
 
 fn take(text: &str) -> Result<Snapshot, Problems> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use pinion_core::config::{Ids, Problems, compile};
 
 /// Compiles `text`; true if it is taken.
-pub fn check(text: &str) -> bool {
+pub(crate) fn check(text: &str) -> bool {
     match compile(text, "fuzz.toml", Path::new("/"), &mut Ids::default(), 1, None) {
         Ok(snapshot) => {
             assert!(!snapshot.warnings.has_errors(), "taken with errors:\n{text}");
