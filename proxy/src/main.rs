@@ -1,5 +1,7 @@
 //! `pinion`: the data plane of Pinion. This file only names the parts; [`boot`] starts them.
 
+#![deny(unsafe_code)]
+
 mod admin;
 mod boot;
 mod config;
@@ -7,6 +9,7 @@ mod net;
 mod publish;
 mod serve;
 mod shard;
+#[allow(unsafe_code, reason = "the only place for it; each block says why it is sound")]
 mod sys;
 mod telemetry;
 mod upstream;

@@ -174,7 +174,7 @@ impl View {
 
 /// Starts a connection's task.
 pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>) {
-    monoio::spawn(run(shard.clone(), connection));
+    crate::net::spawn(run(shard.clone(), connection));
 }
 
 /// Takes over a connection from another shard.

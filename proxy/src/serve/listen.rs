@@ -91,7 +91,7 @@ pub(crate) fn listen(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
     };
     let stop = Rc::new(Stop::default());
     shard.listening.0.borrow_mut().insert(id, stop.clone());
-    monoio::spawn(accept(shard.clone(), id, acceptor, stop));
+    crate::net::spawn(accept(shard.clone(), id, acceptor, stop));
 }
 
 async fn accept(shard: Rc<Shard>, id: ListenerId, acceptor: Acceptor, stop: Rc<Stop>) {
