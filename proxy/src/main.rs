@@ -9,7 +9,6 @@ mod net;
 mod publish;
 mod serve;
 mod shard;
-#[allow(unsafe_code, reason = "the only place for it; each block says why it is sound")]
 mod sys;
 mod telemetry;
 mod upstream;
