@@ -17,6 +17,11 @@ pub(crate) mod send;
 pub(crate) mod splice;
 pub(crate) mod wake;
 
+/// Runs `task` on this thread's shard until it ends; nobody waits for it.
+pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
+    monoio::spawn(task);
+}
+
 /// How the shards wait for sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {
