@@ -9,6 +9,7 @@ use super::link::ShardMessage;
 use super::slots::Kick;
 use crate::net::wake::Counter;
 use crate::serve;
+use crate::upstream::pool;
 
 /// Reads the inbox until told to stop.
 pub(super) async fn run(shard: Rc<Shard>, wake: Counter) {
@@ -18,6 +19,7 @@ pub(super) async fn run(shard: Rc<Shard>, wake: Counter) {
             return;
         }
         shard.adopt();
+        pool::give_up_idle(&shard);
         while let Some(message) = shard.link.inbox.pop() {
             match message {
                 ShardMessage::Listen { id, fd } => serve::listen::listen(&shard, id, fd),

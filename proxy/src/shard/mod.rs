@@ -124,6 +124,15 @@ impl Shard {
         self.link.adopted.store(generation, Ordering::Release);
     }
 
+    /// Has every other shard look at what this one may need of it.
+    pub(crate) fn wake_peers(&self) {
+        for link in self.peers.get().into_iter().flatten() {
+            if link.index != self.link.index {
+                link.wake();
+            }
+        }
+    }
+
     /// Until when what is in progress may go on, if the proxy drains.
     pub(crate) fn draining(&self) -> Option<Instant> {
         self.drain.get()
