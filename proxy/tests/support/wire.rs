@@ -14,16 +14,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket, socket_with};
 
 use crate::support::{Builder, Driver, PATIENCE, Pinion, drivers, eventually};
 
@@ -34,7 +36,7 @@ pub const MOMENT: Duration = Duration::from_millis(2);
 /// Runs a test on every driver at the same time.
 pub fn both(test: impl Fn(Driver) + Sync) {
     std::thread::scope(|scope| {
-        let runs: Vec<_> = drivers().into_iter().map(|driver| scope.spawn(|| test(driver))).collect();
+        let runs: Vec<_> = drivers().into_iter().map(|driver| scope.spawn({ let test = &test; move || test(driver) })).collect();
         let failed = runs.into_iter().filter_map(|run| run.join().err());
         if let Some(panic) = failed.last() {
             std::panic::resume_unwind(panic);
@@ -515,7 +517,7 @@ struct Shared {
     stop: AtomicBool,
     accepted: AtomicU64,
     received: Arc<AtomicU64>,
-    /// Every TCP connection, for [`Upstream::kill`].
+    /// Every TCP connection that is served by itself, for [`Upstream::kill`].
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -548,7 +550,7 @@ impl Upstream {
     }
 
     fn listen(door: Door, address: String) -> Self {
-        let (give, queue) = channel();
+        let (give, queue) = unbounded();
         let shared = Arc::<Shared>::default();
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || accept(&door, &give, &of_thread));
@@ -563,11 +565,14 @@ impl Upstream {
 
     /// From now on answers by itself, see [`Upstream::serve`].
     pub fn serving(mut self, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let (_, nothing) = channel();
+        let (_, nothing) = unbounded();
         let queue = std::mem::replace(&mut self.queue, nothing);
-        let answer = Arc::new(answer);
+        let (answer, shared) = (Arc::new(answer), Arc::clone(&self.shared));
         std::thread::spawn(move || {
             while let Ok(link) = queue.recv() {
+                if let Stream::Tcp(stream) = &link.stream {
+                    shared.streams.lock().unwrap().extend(stream.try_clone());
+                }
                 let answer = Arc::clone(&answer);
                 std::thread::spawn(move || serve(link, &*answer));
             }
@@ -640,9 +645,6 @@ fn accept(door: &Door, give: &Sender<Link>, shared: &Shared) {
             continue;
         };
         shared.accepted.fetch_add(1, Ordering::SeqCst);
-        if let Stream::Tcp(stream) = &stream {
-            shared.streams.lock().unwrap().extend(stream.try_clone());
-        }
         let mut link = Link::new(stream);
         link.received = Arc::clone(&shared.received);
         let _ = give.send(link);
@@ -650,16 +652,31 @@ fn accept(door: &Door, give: &Sender<Link>, shared: &Shared) {
 }
 
 fn serve(mut link: Link, answer: &dyn Fn(&Message) -> Vec<u8>) {
-    loop {
-        if link.unread.is_empty() && link.more().is_err() {
-            return;
-        }
-        let request = link.request();
-        let answer = answer(&request);
+    while !link.unread.is_empty() || link.more().is_ok() {
+        let answer = answer(&link.request());
         if answer.is_empty() || link.try_send(&answer).is_err() {
-            return;
+            break;
         }
     }
+    // Another handle may be kept for `kill`, so that dropping this one closes nothing.
+    link.stream.shutdown(Shutdown::Both);
+}
+
+/// An address that takes no further connection and refuses none, and what keeps it so.
+pub fn full_backlog(ip: IpAddr) -> (SocketAddr, Vec<OwnedFd>) {
+    let family = AddressFamily::INET;
+    let listener = socket(family, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&listener, &SocketAddr::new(ip, 0)).expect("bound");
+    rustix::net::listen(&listener, 0).expect("listening");
+    let bound = rustix::net::getsockname(&listener).expect("an address");
+    let address = SocketAddr::try_from(bound).expect("an IP address");
+    let mut held = vec![listener];
+    for _ in 0..4 {
+        let filler = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None).expect("a socket");
+        let _ = rustix::net::connect(&filler, &address);
+        held.push(filler);
+    }
+    (address, held)
 }
 
 /// `200 OK` with that body.
@@ -726,6 +743,12 @@ impl Setup {
         self
     }
 
+    /// Lets the process have at most so many descriptors.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.builder = self.builder.descriptors(most);
+        self
+    }
+
     /// Lines for the listener; keys of its tables dotted, as in `timeouts.idle = "1s"`.
     pub fn listener(mut self, lines: &str) -> Self {
         self.listener += lines;
@@ -774,19 +797,20 @@ impl Setup {
              [[clusters]]\nname = \"app\"\nendpoints = {endpoints:?}\n{cluster}\n{more}"
         );
         let pinion = builder.config(&config).start();
-        Proxy { pinion }
+        Proxy { pinion, address: OnceCell::new() }
     }
 }
 
 /// The running program, as tests of traffic use it.
 pub struct Proxy {
     pub pinion: Pinion,
+    address: OnceCell<SocketAddr>,
 }
 
 impl Proxy {
     /// A new client connection to the listener.
     pub fn client(&self) -> Link {
-        Link::connect(self.pinion.address("web"))
+        Link::connect(*self.address.get_or_init(|| self.pinion.address("web")))
     }
 
     /// A metric's sum over all its series with these labels.

@@ -57,7 +57,7 @@ fn an_upstream_that_dies_under_load_and_comes_back() {
             })
         });
         let bad: u64 = answers.get(&503).copied().unwrap_or(0);
-        assert_eq!(answers[&200] + bad, answers.values().sum(), "only 503 is expected: {answers:?}");
+        assert_eq!(answers[&200] + bad, answers.values().sum::<u64>(), "only 503 is expected: {answers:?}");
         proxy.expect_metric("pinion_faults_total", &[], bad as f64);
         let expected = ["connect_failed", "upstream_closed", "stale_connection"];
         let named: f64 = expected.iter().map(|reason| proxy.metric("pinion_faults_total", &[("reason", reason)])).sum();
@@ -87,7 +87,7 @@ fn a_process_without_descriptors_serves_on_and_accepts_again() {
         drop(gone);
         proxy.expect_metric("pinion_cluster_connections_active", &[], 1.0);
 
-        let hoard: Vec<_> = (0..100).map(|_| proxy.client_at()).collect();
+        let hoard: Vec<_> = (0..100).map(|_| proxy.client()).collect();
         std::thread::sleep(Duration::from_millis(500));
         for turn in 0..20 {
             client.send(get(&format!("/{turn}")));
@@ -102,7 +102,7 @@ fn a_process_without_descriptors_serves_on_and_accepts_again() {
         }
         drop(hoard);
 
-        let mut fresh = proxy.client_at();
+        let mut fresh = proxy.client();
         fresh.send(get("/fresh"));
         assert_eq!(end.request().head.line, "GET /fresh HTTP/1.1");
         end.send(ok("x"));
