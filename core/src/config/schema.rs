@@ -16,6 +16,7 @@ use super::read::{
 };
 use super::snapshot::{AccessLogFormat, Address, DriverChoice, Protocol};
 use super::units::{Size, Time};
+use crate::balance::Balance;
 use crate::limits;
 
 pub(super) use kinds::*;

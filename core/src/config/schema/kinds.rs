@@ -8,9 +8,10 @@ use toml::de::DeValue;
 
 use super::super::problem::Problems;
 use super::super::read::{At, Preset, Read, read_section, text, wrong_type};
-use super::super::snapshot::{AccessLogFormat, Address, AddressError, Balance, DriverChoice, Protocol};
+use super::super::snapshot::{AccessLogFormat, Address, AddressError, DriverChoice, Protocol};
 use super::super::values::words;
 use super::{EndpointTable, PathKinds, ValueKinds};
+use crate::balance::Balance;
 
 /// What a request may upgrade to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
