@@ -24,7 +24,7 @@ pub(super) async fn run(shard: Rc<Shard>, wake: Counter) {
             match message {
                 ShardMessage::Listen { id, fd } => serve::listen::listen(&shard, id, fd),
                 ShardMessage::Unlisten { id } => shard.listening.stop(id),
-                ShardMessage::Adopt(parked) => serve::connection::adopt(&shard, *parked),
+                ShardMessage::Adopt(parked, counted) => serve::connection::adopt(&shard, *parked, counted),
                 ShardMessage::Drain { deadline_nanos } => drain(&shard, Instant::from_nanos(deadline_nanos)),
                 ShardMessage::Stop => return,
                 ShardMessage::Refresh => {}
