@@ -12,14 +12,14 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+use std::cell::OnceCell;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,15 @@ pub const MOMENT: Duration = Duration::from_millis(2);
 /// Runs a test on every driver at the same time.
 pub fn both(test: impl Fn(Driver) + Sync) {
     std::thread::scope(|scope| {
-        let runs: Vec<_> = drivers().into_iter().map(|driver| scope.spawn({ let test = &test; move || test(driver) })).collect();
+        let runs: Vec<_> = drivers()
+            .into_iter()
+            .map(|driver| {
+                scope.spawn({
+                    let test = &test;
+                    move || test(driver)
+                })
+            })
+            .collect();
         let failed = runs.into_iter().filter_map(|run| run.join().err());
         if let Some(panic) = failed.last() {
             std::panic::resume_unwind(panic);

@@ -9,10 +9,10 @@ fn unix_sockets_on_both_sides() {
     both(|driver| {
         for shards in [1, 2] {
             let folder = tempfile::tempdir().unwrap();
-            let upstream = Upstream::start_unix(&folder.path().join("app.sock"))
-                .serving(|request| ok(&format!("{:?}|{}", request.get("x-forwarded-for"), request.body.len())));
-            let proxy =
-                Setup::sharded(driver, shards).address("unix:{folder}/web.sock").start(&[&upstream]);
+            let upstream = Upstream::start_unix(&folder.path().join("app.sock")).serving(|request| {
+                ok(&format!("{:?}|{}", request.get("x-forwarded-for"), request.body.len()))
+            });
+            let proxy = Setup::sharded(driver, shards).address("unix:{folder}/web.sock").start(&[&upstream]);
             let path = proxy.pinion.folder().join("web.sock");
             let mut clients: Vec<_> = (0..6).map(|_| Link::connect_unix(&path)).collect();
             for _ in 0..2 {

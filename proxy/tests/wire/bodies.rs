@@ -203,7 +203,8 @@ fn an_upstream_that_does_not_read_stops_the_client() {
 #[test]
 fn an_early_answer_goes_through_while_the_body_is_coming() {
     both(|driver| {
-        for body in ["Content-Length: 1000000\r\n\r\nsome", "Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n"] {
+        for body in ["Content-Length: 1000000\r\n\r\nsome", "Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n"]
+        {
             let upstream = Upstream::start();
             let proxy = Setup::on(driver).start(&[&upstream]);
             let mut client = proxy.client();
@@ -240,7 +241,9 @@ fn an_early_answer_before_the_close_is_not_lost() {
                     let _ = sender.try_send(&block);
                 });
                 end.read_exact(100_000);
-                end.send("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+                end.send(
+                    "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno",
+                );
                 end.finish_sending();
                 let response = client.response();
                 assert_eq!((response.status(), response.text()), (413, "no"));
@@ -262,13 +265,19 @@ fn a_client_that_leaves_ends_the_upstream_request() {
             let mut end = upstream.accept();
             end.request();
             let left = Instant::now();
-            if reset { client.reset() } else { drop(client) }
+            if reset {
+                client.reset()
+            } else {
+                drop(client)
+            }
             end.expect_gone();
             assert!(left.elapsed() < PATIENCE);
             proxy.expect_faults("client_gone", turn as u64 + 1);
         }
         eventually("nothing is left", || {
-            proxy.metric("pinion_cluster_requests_active", &[]) + proxy.metric("pinion_shard_connections_active", &[]) < 0.5
+            proxy.metric("pinion_cluster_requests_active", &[])
+                + proxy.metric("pinion_shard_connections_active", &[])
+                < 0.5
         });
         proxy.expect_metric("pinion_faults_total", &[], 2.0);
     });
@@ -277,7 +286,8 @@ fn a_client_that_leaves_ends_the_upstream_request() {
 #[test]
 fn a_client_that_leaves_amid_its_body_ends_the_upstream_request() {
     both(|driver| {
-        for body in ["Content-Length: 1000000\r\n\r\nsome", "Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n"] {
+        for body in ["Content-Length: 1000000\r\n\r\nsome", "Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n"]
+        {
             let upstream = Upstream::start();
             let proxy = Setup::on(driver).start(&[&upstream]);
             let mut client = proxy.client();

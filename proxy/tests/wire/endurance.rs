@@ -22,7 +22,11 @@ fn an_upstream_that_dies_under_load_and_comes_back() {
                         let mut answers = BTreeMap::<u16, u64>::new();
                         while !stop.load(Ordering::SeqCst) {
                             // Half of them may not be sent twice.
-                            client.send(if turn % 2 == 0 { get("/") } else { get("/").replace("GET", "POST") });
+                            client.send(if turn % 2 == 0 {
+                                get("/")
+                            } else {
+                                get("/").replace("GET", "POST")
+                            });
                             let response = client.response();
                             // Whatever happens upstream, the client's connection lives.
                             assert_eq!(response.get("connection"), None);
@@ -60,7 +64,8 @@ fn an_upstream_that_dies_under_load_and_comes_back() {
         assert_eq!(answers[&200] + bad, answers.values().sum::<u64>(), "only 503 is expected: {answers:?}");
         proxy.expect_metric("pinion_faults_total", &[], bad as f64);
         let expected = ["connect_failed", "upstream_closed", "stale_connection"];
-        let named: f64 = expected.iter().map(|reason| proxy.metric("pinion_faults_total", &[("reason", reason)])).sum();
+        let named: f64 =
+            expected.iter().map(|reason| proxy.metric("pinion_faults_total", &[("reason", reason)])).sum();
         assert_eq!(named, bad as f64, "other faults than {expected:?}");
         proxy.expect_metric("pinion_listener_connections_total", &[], 8.0);
     });

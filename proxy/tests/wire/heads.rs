@@ -65,9 +65,7 @@ fn hop_by_hop_fields_of_a_request_end_here() {
              Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: trailers\r\nUpgrade: h2c\r\n\
              X-Secret: a\r\nX-OTHER: b\r\nX-Kept: c\r\nProxy-Authorization: d\r\n\r\n",
         );
-        for gone in
-            ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "x-secret", "x-other"]
-        {
+        for gone in ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "x-secret", "x-other"] {
             assert_eq!(head.get(gone), None, "{gone} in {head:?}");
         }
         assert_eq!(head.get("x-kept"), Some("c"));
@@ -114,7 +112,11 @@ fn absolute_form_becomes_origin_form() {
         let cases = [
             ("GET /a?b HTTP/1.1", "one.test:8080", "GET http://two.test HTTP/1.1\r\nHost: liar.test\r\n\r\n"),
             ("GET / HTTP/1.1", "two.test", "OPTIONS http://three.test HTTP/1.1\r\nHost: three.test\r\n\r\n"),
-            ("OPTIONS * HTTP/1.1", "three.test", "GET HTTP://Four.test?q HTTP/1.1\r\nHost: four.test\r\n\r\n"),
+            (
+                "OPTIONS * HTTP/1.1",
+                "three.test",
+                "GET HTTP://Four.test?q HTTP/1.1\r\nHost: four.test\r\n\r\n",
+            ),
             ("GET /?q HTTP/1.1", "Four.test", ""),
         ];
         for (line, host, next) in cases {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::wire::{Setup, Upstream, both, get, ok};
 
-const EXPECTING: &str =
-    "POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+const EXPECTING: &str = "POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 
 #[test]
 fn expect_100_continue_works_end_to_end() {
@@ -91,7 +90,9 @@ fn early_hints_are_passed_on_at_once() {
         client.send(get("/"));
         let mut end = upstream.accept();
         end.request();
-        end.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nLink: </b.css>\r\nConnection: x\r\nX: y\r\n\r\n");
+        end.send(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nLink: </b.css>\r\nConnection: x\r\nX: y\r\n\r\n",
+        );
         let hints = client.head();
         assert_eq!(hints.line, "HTTP/1.1 103 Early Hints");
         assert_eq!(hints.all("link"), ["</a.css>", "</b.css>"]);

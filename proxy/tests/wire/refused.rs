@@ -192,7 +192,10 @@ fn too_large() {
         let served = [
             format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(1023)),
             format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(8000)),
-            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", (0..127).map(|n| format!("X-{n}: y\r\n")).collect::<String>()),
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+                (0..127).map(|n| format!("X-{n}: y\r\n")).collect::<String>()
+            ),
         ];
         let mut client = proxy.client();
         let mut end: Option<Link> = None;
@@ -213,7 +216,8 @@ fn a_head_of_the_largest_size_goes_through_both_ways() {
         let proxy = Setup::on(driver).listener("limits.header_bytes = \"60KiB\"").start(&[&upstream]);
         let mut client = proxy.client();
         let value = "v".repeat(58 * 1024);
-        client.send_pieces(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {value}\r\n\r\n").as_bytes().chunks(9_999));
+        client
+            .send_pieces(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {value}\r\n\r\n").as_bytes().chunks(9_999));
         let mut end = upstream.accept();
         assert_eq!(end.request().get("x"), Some(&*value));
         end.send_pieces(
@@ -270,7 +274,7 @@ fn broken_chunks_that_came_with_the_head_reach_nobody() {
             ";a=b\r\n",
             "0\r\nno field\r\n\r\n",
             "0\r\nX : y\r\n\r\n",
-            "0\r\nX: y\n\r\n",
+            "0\r\nX: y\n\r\n\r\n",
             "0\r\n folded: y\r\n\r\n",
             "0\r\nX: a\0\r\n\r\n",
         ] {

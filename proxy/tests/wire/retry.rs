@@ -21,7 +21,12 @@ fn moody(statuses: &'static [u16]) -> Upstream {
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 
 /// The status and body that one request gets, the requests the upstream got, and the retries counted.
-fn outcome(driver: crate::support::Driver, retry: &str, statuses: &'static [u16], request: &str) -> (u16, String, f64, f64) {
+fn outcome(
+    driver: crate::support::Driver,
+    retry: &str,
+    statuses: &'static [u16],
+    request: &str,
+) -> (u16, String, f64, f64) {
     let upstream = moody(statuses);
     let proxy = Setup::on(driver).route(retry).start(&[&upstream]);
     let mut client = proxy.client();

@@ -162,7 +162,11 @@ fn stale(driver: crate::support::Driver, request: &str, reset: bool) -> (crate::
     proxy.expect_metric("pinion_cluster_requests_active", &[], 0.0);
     client.send(request);
     end.request();
-    if reset { end.reset() } else { drop(end) }
+    if reset {
+        end.reset()
+    } else {
+        drop(end)
+    }
     let retried = loop {
         // Either a fresh connection comes, or an answer to the client.
         if upstream.accepted() > 1 {

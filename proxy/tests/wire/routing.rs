@@ -4,7 +4,9 @@ use crate::wire::{Setup, Upstream, both, get, ok};
 
 /// A route that answers with its own name.
 fn route(name: &str, conditions: &str) -> String {
-    format!("[[routes]]\nname = \"{name}\"\n{conditions}\ndirect_response = {{ status = 200, body = \"{name}\" }}\n")
+    format!(
+        "[[routes]]\nname = \"{name}\"\n{conditions}\ndirect_response = {{ status = 200, body = \"{name}\" }}\n"
+    )
 }
 
 #[test]
@@ -18,8 +20,8 @@ fn conditions_choose_the_route() {
         route("regex", "path = { regex = \"/r/[0-9]+\" }"),
         route("method", "methods = [\"DELETE\"]"),
         route("header", "headers = { end-user = \"jason\" }"),
-        route("range", "headers = { x-number = { range = { start = 10, end = 20 } } }"),
-        route("query", "query = { version = { prefix = \"2.\" } }"),
+        route("range", "path = \"/n\"\nheaders = { x-number = { range = { start = 10, end = 20 } } }"),
+        route("query", "path = \"/q\"\nquery = { version = { prefix = \"2.\" } }"),
         route("both", "path = { prefix = \"/pre\" }\nheaders = { end-user = \"jason\" }"),
     ]
     .concat();
@@ -48,11 +50,11 @@ fn conditions_choose_the_route() {
             ("DELETE /", "test", "", "method"),
             ("GET /", "test", "End-User: jason\r\n", "header"),
             ("GET /", "test", "End-User: Jason\r\n", "root"),
-            ("GET /", "test", "X-Number: 10\r\n", "range"),
-            ("GET /", "test", "X-Number: 20\r\n", "root"),
-            ("GET /?version=2.7", "test", "", "query"),
-            ("GET /?a=b&version=2.7", "test", "", "query"),
-            ("GET /?version=3", "test", "", "root"),
+            ("GET /n", "test", "X-Number: 10\r\n", "range"),
+            ("GET /n", "test", "X-Number: 20\r\n", "root"),
+            ("GET /q?version=2.7", "test", "", "query"),
+            ("GET /q?a=b&version=2.7", "test", "", "query"),
+            ("GET /q?version=3", "test", "", "root"),
             ("GET /pre/x", "test", "end-user: jason\r\n", "both"),
         ] {
             client.send(format!("{line} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
@@ -130,10 +132,13 @@ fn weights_share_the_requests() {
 fn endpoints_share_the_requests() {
     both(|driver| {
         for balance in ["round-robin", "least-request"] {
-            let upstreams = [Upstream::serve(|_| ok("0")), Upstream::serve(|_| ok("1")), Upstream::serve(|_| ok("2"))];
-            let proxy = Setup::on(driver)
-                .cluster(&format!("balance = \"{balance}\""))
-                .start(&[&upstreams[0], &upstreams[1], &upstreams[2]]);
+            let upstreams =
+                [Upstream::serve(|_| ok("0")), Upstream::serve(|_| ok("1")), Upstream::serve(|_| ok("2"))];
+            let proxy = Setup::on(driver).cluster(&format!("balance = \"{balance}\"")).start(&[
+                &upstreams[0],
+                &upstreams[1],
+                &upstreams[2],
+            ]);
             let mut client = proxy.client();
             client.send(get("/").repeat(300));
             let mut counts = [0; 3];

@@ -109,7 +109,9 @@ fn a_slow_trickle_of_a_body_is_408() {
             .start(&[&upstream]);
         std::thread::scope(|scope| {
             // One is spliced, the other is copied.
-            for head in [POST, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\nsome"] {
+            for head in
+                [POST, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\nsome"]
+            {
                 let mut client = proxy.client();
                 client.send(head);
                 let mut end = upstream.accept();
@@ -161,8 +163,10 @@ fn a_client_that_takes_too_little_is_cut() {
                 end.request();
                 end.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
                 scope.spawn(move || end.push_until_gone(1_000_000_000));
-                scope.spawn(move || while client.take_some(16 * 1024) {
-                    std::thread::sleep(Duration::from_millis(20));
+                scope.spawn(move || {
+                    while client.take_some(16 * 1024) {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
                 });
             }
         });
@@ -232,9 +236,8 @@ fn nobody_is_blamed_for_the_slowness_of_the_other_side() {
 fn an_upstream_that_does_not_accept_is_503() {
     both(|driver| {
         let (address, _held) = full_backlog(own_ip());
-        let proxy = Setup::on(driver)
-            .cluster("timeouts.connect = \"300ms\"")
-            .start_with(&[address.to_string()]);
+        let proxy =
+            Setup::on(driver).cluster("timeouts.connect = \"300ms\"").start_with(&[address.to_string()]);
         let mut client = proxy.client();
         for _ in 0..2 {
             client.send(get("/"));
