@@ -331,7 +331,7 @@ impl Timer {
 }
 
 /// Whether the client closed or reset the connection.
-fn client_gone(client: &Socket, half_close: bool) -> bool {
+pub(crate) fn client_gone(client: &Socket, half_close: bool) -> bool {
     let mut polled = [PollFd::new(client, PollFlags::RDHUP)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     if rustix::event::poll(&mut polled, Some(&now)).is_err() {
