@@ -18,6 +18,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod load;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
