@@ -68,6 +68,63 @@ fn every_page_answers_on_both_drivers() {
     }
 }
 
+/// Every key of every object in `value`.
+fn keys(value: &serde_json::Value, into: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            into.extend(object.keys().cloned());
+            object.values().for_each(|value| keys(value, into));
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| keys(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let document = include_str!("../../docs/admin.md");
+    let pinion = Pinion::with(Driver::Epoll).config(CONFIG).start();
+    let mut fields = std::collections::BTreeSet::new();
+    for page in ["/live", "/ready", "/config", "/listeners", "/clusters", "/shards", "/log-level", "/nothing"]
+    {
+        keys(&pinion.get(page).json(), &mut fields);
+    }
+    for action in ["/reload", "/drain?accept_for=5s"] {
+        keys(&pinion.post(action).json(), &mut fields);
+    }
+    assert!(fields.len() > 60, "{fields:?}");
+    let named = |field: &String| {
+        document.contains(&format!("`{field}`"))
+            || document.contains(&format!("`reload.{field}`"))
+            || document.contains(&format!("\"{field}\":"))
+    };
+    let missing: Vec<_> = fields.iter().filter(|field| !named(field) && *field != "reload").collect();
+    assert!(missing.is_empty(), "not in docs/admin.md: {missing:?}");
+}
+
+#[test]
+fn explain_answers_by_what_is_in_force() {
+    let pinion = Pinion::with(Driver::Epoll).config(CONFIG).start();
+    let answer = pinion.get("/explain?url=http%3A%2F%2Fa%2Fcart&header=x%3A%201&method=PUT");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.json().to_string().contains("\"app\""), "{answer:?}");
+    let answer = pinion.get("/explain?url=http%3A%2F%2Fa%2F&format=text");
+    assert!(
+        answer.headers["content-type"].starts_with("text/plain") && answer.body.contains("app"),
+        "{answer:?}"
+    );
+    for bad in [
+        "",
+        "?url=",
+        "?url=http%3A%2F%2Fa%2F&x=y",
+        "?url=a&header=b",
+        "?url=a&format=xml",
+        "?url=a&listener=z",
+    ] {
+        assert_eq!(pinion.get(&format!("/explain{bad}")).status, 400, "{bad}");
+    }
+}
+
 #[test]
 fn metrics_are_openmetrics_when_asked() {
     let pinion = Pinion::with(Driver::Epoll).config(CONFIG).start();

@@ -147,7 +147,7 @@ fn explain_from_a_file_names_the_route() {
     for bad in [
         &["-H", "no colon", "http://my-service/"][..],
         &["--listener", "nope", "http://my-service/"],
-        &["not a url"],
+        &["ftp://my-service/"],
     ] {
         let said = explain(bad);
         assert_eq!(said.status, 2, "{bad:?}: {said:?}");

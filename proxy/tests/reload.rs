@@ -6,9 +6,10 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -209,6 +210,75 @@ fn reloads_that_meet_take_turns() {
         assert!(metrics.value("pinion_config_generation", &[]) >= last as f64);
         assert_eq!(metrics.value("pinion_config_reloads_total", &[("result", "failure")]), 0.0);
         assert!(accepts(a));
+    }
+}
+
+#[test]
+fn unix_listeners_come_and_go_with_their_files() {
+    for driver in drivers() {
+        let a = free_address();
+        let pinion = Pinion::with(driver).proxy("shards = 2").config(&config(&[("a", a)], "")).start();
+        let socket = pinion.folder().join("web.sock");
+        let unix = "[[listeners]]\nname = \"u\"\naddress = \"unix:web.sock\"\n";
+        let with = config(&[("a", a)], "") + unix;
+        for _ in 0..2 {
+            pinion.write(&with);
+            assert_eq!(pinion.reload().status, 200);
+            assert!(UnixStream::connect(&socket).is_ok());
+            pinion.write(&config(&[("a", a)], ""));
+            assert_eq!(pinion.reload().status, 200);
+            assert!(!socket.exists());
+        }
+    }
+}
+
+#[test]
+fn ipv6_stands_beside_ipv4_on_the_same_port() {
+    if !std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|table| table.contains(" lo\n")) {
+        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!ci, "no IPv6 on this machine");
+        eprintln!("SKIPPED: no IPv6 on this machine");
+        return;
+    }
+    let port = free_address().port();
+    let [v4, v6]: [SocketAddr; 2] = ["0.0.0.0", "[::]"].map(|ip| format!("{ip}:{port}").parse().unwrap());
+    let _pinion = Pinion::with(Driver::Epoll).config(&config(&[("v4", v4), ("v6", v6)], "")).start();
+    assert!(accepts(([127, 0, 0, 1], port).into()));
+    assert!(accepts((std::net::Ipv6Addr::LOCALHOST, port).into()));
+}
+
+#[test]
+fn the_access_log_follows_a_reload_or_refuses_it() {
+    for driver in drivers() {
+        let a = free_address();
+        let pinion = Pinion::with(driver).config(&config(&[("a", a)], "")).start();
+        let log = |path: &str| config(&[("a", a)], "") + &format!("[proxy.access_log]\npath = \"{path}\"\n");
+        pinion.write(&log("{folder}/missing/access.log"));
+        let answer = pinion.reload();
+        assert_eq!(answer.status, 409, "{answer:?}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains("access log"), "{answer:?}");
+        assert_eq!(answer.json()["generation"], 1);
+
+        pinion.write(&log("{folder}/access.log"));
+        assert_eq!(pinion.reload().json()["generation"], 2);
+        let (now, rotated) = (pinion.folder().join("access.log"), pinion.folder().join("access.log.1"));
+        let request = || {
+            let mut client = TcpStream::connect(a).unwrap();
+            // Refused by the proxy itself (no Host), and recorded as such.
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            assert!(text.starts_with("HTTP/1.1 400"), "{text}");
+        };
+        let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+        request();
+        eventually("a line", || lines(&now) == 1);
+        std::fs::rename(&now, &rotated).unwrap();
+        pinion.signal(Signal::HUP);
+        eventually("a new file", || now.exists());
+        request();
+        eventually("a line in the new file", || lines(&now) == 1);
+        assert_eq!(lines(&rotated), 1);
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) async fn reload(State(admin): State<Admin>) -> Response {
             let (status, error) = match &failed {
                 Failed::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
                 Failed::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+                Failed::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
                 Failed::Unconfirmed(_) => (StatusCode::GATEWAY_TIMEOUT, "unconfirmed"),
             };
             let in_force = admin.control.in_force();

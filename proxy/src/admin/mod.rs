@@ -19,6 +19,7 @@
 //! Not here: connections and their limits (`serve`), fields of the answers (`docs/admin.md`).
 
 mod actions;
+mod explain;
 mod pages;
 pub(crate) mod serve;
 
@@ -61,6 +62,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/listeners", get(pages::listeners))
         .route("/clusters", get(pages::clusters))
         .route("/shards", get(pages::shards))
+        .route("/explain", get(explain::explain))
         .route("/reload", post(actions::reload))
         .route("/drain", post(actions::drain))
         .route("/log-level", get(actions::level).post(actions::set_level))

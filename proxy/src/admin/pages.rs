@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use pinion_core::telemetry::histogram::Histogram;
 use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Admin, refusal};
 use crate::config::control::{Control, Phase};
@@ -21,6 +21,7 @@ use crate::publish::totals::{Named, PerShard};
 use crate::telemetry::collect::{Collected, ConfigStatus};
 use crate::telemetry::expose::{self, Format};
 use crate::telemetry::process::ProcessFacts;
+use crate::telemetry::quantile;
 use crate::telemetry::writer::AccessLog;
 
 /// `GET /live`: the process answers, so it lives. A shard that ended has ended the process.
@@ -140,6 +141,7 @@ pub(super) async fn clusters(State(admin): State<Admin>) -> Response {
             "name": cluster.name,
             "balance": cluster.balance.label(),
             "endpoints": endpoints.collect::<Vec<_>>(),
+            "first_byte": durations(totals.into_iter().flat_map(|of| of.iter()).map(|of| &of.first_byte)),
             "requests_active": total(|of| of.requests_active.get()),
             "requests_pending": total(|of| of.pending.get()),
             "connections_active": total(|of| of.connections_active.get()),
@@ -167,7 +169,6 @@ pub(super) async fn clusters(State(admin): State<Admin>) -> Response {
 pub(super) async fn shards(State(admin): State<Admin>) -> Response {
     let pages = admin.control.links.iter().map(|link| {
         let stats = &link.stats;
-        let lag = stats.loop_lag.count();
         json!({
             "shard": link.index,
             "cpu": link.cpu,
@@ -180,13 +181,7 @@ pub(super) async fn shards(State(admin): State<Admin>) -> Response {
             "requests_total": stats.requests_total.get(),
             "buffers_in_use": stats.buffers_in_use.get(),
             "buffer_bytes": stats.buffer_bytes.get(),
-            "turns_total": stats.turns.get(),
-            "loop_lag": {
-                "count": lag,
-                "mean_seconds": (lag > 0).then(|| stats.loop_lag.sum_nanos() as f64 / lag as f64 / 1e9),
-                "p99_seconds": quantile(&stats.loop_lag, 0.99),
-                "max_seconds": quantile(&stats.loop_lag, 1.0),
-            },
+            "loop_lag": durations([&stats.loop_lag]),
             "accept_errors_total": stats.accept_errors.get(),
             "parked_in_total": stats.parked_in.get(),
             "parked_out_total": stats.parked_out.get(),
@@ -260,37 +255,18 @@ fn sum<S>(totals: Option<&PerShard<S>>, of: impl Fn(&S) -> u64) -> u64 {
     totals.map_or(0, |shards| shards.iter().map(|stats| of(stats)).sum())
 }
 
-/// The value in seconds that a share `q` of the recordings do not exceed.
-fn quantile(histogram: &Histogram, q: f64) -> Option<f64> {
-    let count = histogram.count();
-    let rank = (count as f64 * q).ceil() as u64;
-    let mut seen = 0;
-    for (nanos, n) in histogram.cells() {
-        seen += n;
-        if seen >= rank.max(1) {
-            return Some(nanos as f64 / 1e9);
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles() {
-        let histogram = Histogram::new();
-        assert_eq!(quantile(&histogram, 0.99), None);
-        for micros in 1..=100_u64 {
-            histogram.record(micros * 10_000);
-        }
-        let near = |q, expected: f64| {
-            let found = quantile(&histogram, q).unwrap();
-            assert!((found - expected).abs() <= expected * 0.02, "{q}: {found} instead of {expected}");
-        };
-        near(0.5, 500e-6);
-        near(0.99, 990e-6);
-        near(1.0, 1e-3);
-    }
+/// Durations of one or more shards, as `loop_lag` and `first_byte` show them.
+fn durations<'a>(parts: impl IntoIterator<Item = &'a Histogram>) -> Value {
+    let Some(summary) = quantile::summary(parts) else {
+        return json!({ "count": 0 });
+    };
+    json!({
+        "count": summary.count,
+        "mean_seconds": summary.mean,
+        "p50_seconds": summary.p50,
+        "p90_seconds": summary.p90,
+        "p99_seconds": summary.p99,
+        "p999_seconds": summary.p999,
+        "max_seconds": summary.max,
+    })
 }

@@ -66,7 +66,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or a filter such as `info,pinion::admin=debug`
-    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "LEVEL")]
+    #[arg(long, env = "RUST_LOG", default_value = super::log::DEFAULT, value_name = "LEVEL")]
     pub(crate) log_level: String,
 }
 

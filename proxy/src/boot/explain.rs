@@ -27,7 +27,9 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), Failure> {
 
 fn question(args: &ExplainArgs) -> Result<Question, Failure> {
     let headers = args.headers.iter().map(|field| match field.split_once(':') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
         _ => Err(Failure::Usage(format!("header `{field}`: expected `name: value`"))),
     });
     Ok(Question {

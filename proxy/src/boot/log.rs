@@ -13,6 +13,9 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use super::args::LogFormat;
 
+/// The level when nobody says one.
+pub(super) const DEFAULT: &str = "info";
+
 /// The level in force, and the way to change it.
 #[derive(Clone)]
 pub(crate) struct LogLevel(Arc<reload::Handle<EnvFilter, Registry>>);
@@ -32,6 +35,8 @@ impl LogLevel {
 
 /// Starts the log of this process. The error says what is wrong with `level`.
 pub(super) fn start(level: &str, format: LogFormat) -> Result<LogLevel, String> {
+    // An empty RUST_LOG is how some environments say "unset".
+    let level = if level.trim().is_empty() { DEFAULT } else { level };
     let (filter, handle) = reload::Layer::new(parse(level)?);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);

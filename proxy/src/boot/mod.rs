@@ -11,6 +11,7 @@ mod args;
 mod ask;
 mod check;
 pub(crate) mod cpu;
+mod explain;
 mod log;
 pub(crate) mod notify;
 pub(crate) mod probe;
@@ -47,7 +48,7 @@ pub(crate) fn main() -> ExitCode {
         args::Command::Run(args) => run::run(&args),
         args::Command::Check(args) => check::check(&args),
         args::Command::Schema => check::schema(),
-        args::Command::Explain(_) => Err(Failure::Usage(String::from("explain"))),
+        args::Command::Explain(args) => explain::explain(&args),
     };
     let (status, text) = match done {
         Ok(()) => return ExitCode::SUCCESS,

@@ -22,8 +22,10 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use pinion_core::config::snapshot::Address;
 use pinion_core::config::{Ids, Snapshot};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
+use rustix::thread::gettid;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 
 use super::args::RunArgs;
 use super::signals::{Asked, Signals};
@@ -41,8 +43,10 @@ use crate::telemetry::writer::AccessLog;
 
 /// The generation of the configuration a process starts with.
 const FIRST_GENERATION: u64 = 1;
-/// Threads for what blocks: one reload at work, others waiting for their turn, a drain, a scrape.
+/// Threads for what blocks: one reload at work, a drain, scrapes, explanations.
 const BLOCKING_THREADS: usize = 8;
+/// How much the control side gives way: at nice 5 a busy CPU leaves it a quarter.
+const CONTROL_NICE: i32 = 5;
 /// How often old tables are looked at and shards are checked for life.
 const CHORES: Duration = Duration::from_secs(1);
 /// How often a drain looks whether connections are left.
@@ -76,6 +80,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let shards = start_shards(&snapshot, &mut publisher)?;
     let attached = publisher.attach(shards.links.clone(), &snapshot);
     attached.map_err(|refused| Failure::Failed(refused.to_string()))?;
+    lower_priority();
     let writer = Writer { publisher, ids, generation: FIRST_GENERATION };
     let in_force = InForce { text, snapshot, since: unix_now() };
     let Shards { links, handles, access_log } = shards;
@@ -102,6 +107,14 @@ fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, ?limit, "can't raise the limit of open files");
+    }
+}
+
+/// The control side gives way to shards on a busy CPU: its threads, which this one starts, inherit it.
+fn lower_priority() {
+    // Linux takes a thread's id here and changes that thread alone.
+    if let Err(error) = setpriority_process(Some(gettid()), CONTROL_NICE) {
+        tracing::debug!(%error, "can't lower the control thread's priority");
     }
 }
 
@@ -195,7 +208,8 @@ async fn control_loop(
     handles: &[ShardHandle],
     mut signals: Signals,
 ) -> Result<(), Failure> {
-    let watching = tokio::spawn(watch(Arc::clone(control)));
+    let hangup = Arc::new(Notify::new());
+    let watching = tokio::spawn(watch(Arc::clone(control), Arc::clone(&hangup)));
     let mut phases = control.phases();
     let mut chores = tokio::time::interval(CHORES);
     control.advance(Phase::Serving);
@@ -213,8 +227,7 @@ async fn control_loop(
                     if let Some(log) = &*control.access_log() {
                         log.reopen();
                     }
-                    let control = Arc::clone(control);
-                    tokio::spawn(async move { reload::reload(&control, Cause::Signal).await });
+                    hangup.notify_one();
                 }
             },
             _ = phases.changed() => match control.phase() {
@@ -229,19 +242,25 @@ async fn control_loop(
                 if let Some(shard) = handles.iter().position(ShardHandle::is_finished) {
                     return Err(Failure::Failed(format!("shard {shard} ended")));
                 }
-                let control = Arc::clone(control);
-                tokio::task::spawn_blocking(move || control.try_writer().map(|mut w| w.publisher.collect()));
+                if control.try_writer().is_some_and(|writer| writer.publisher.has_retired()) {
+                    let control = Arc::clone(control);
+                    tokio::task::spawn_blocking(move || control.writer().publisher.collect());
+                }
             }
         }
     }
 }
 
-async fn watch(control: Arc<Control>) {
+/// Reloads when the file changed or `hangup` asks; signals that come faster than reloads count once.
+async fn watch(control: Arc<Control>, hangup: Arc<Notify>) {
     let mut watch = FileWatch::start(&control.file);
     loop {
-        watch.changed().await;
-        // Said in the log, the metrics and /ready.
-        let _ = reload::reload(&control, Cause::File).await;
+        let cause = tokio::select! {
+            () = watch.changed() => Cause::File,
+            () = hangup.notified() => Cause::Signal,
+        };
+        // What came of it is said in the log, the metrics and /ready.
+        let _ = reload::reload(&control, cause).await;
     }
 }
 

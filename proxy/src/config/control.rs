@@ -18,12 +18,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use pinion_core::config::{Ids, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::publish::Publisher;
 use crate::publish::totals::View;
 use crate::shard::link::ShardLink;
 use crate::telemetry::writer::AccessLog;
+
+/// Reloads at work or waiting for their turn: more than the admin port has connections only when callers
+/// went away.
+const RELOADS_MAX: usize = 64;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,10 @@ pub(crate) struct Control {
     pub(crate) links: Vec<Arc<ShardLink>>,
     /// When the process started.
     pub(crate) started: Instant,
+    /// Held by the reload at work.
+    pub(super) reload_turn: tokio::sync::Mutex<()>,
+    /// Places for reloads at work or waiting.
+    pub(super) reload_places: Arc<Semaphore>,
     writer: Mutex<Writer>,
     access_log: Mutex<Option<AccessLog>>,
     in_force: ArcSwap<InForce>,
@@ -110,6 +118,8 @@ impl Control {
             file,
             links,
             started: Instant::now(),
+            reload_turn: tokio::sync::Mutex::new(()),
+            reload_places: Arc::new(Semaphore::new(RELOADS_MAX)),
             view: ArcSwap::from_pointee(writer.publisher.view()),
             writer: Mutex::new(writer),
             access_log: Mutex::new(Some(access_log)),

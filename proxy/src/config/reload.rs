@@ -60,21 +60,41 @@ pub(crate) enum Failed {
     Conflict(String),
     /// The new configuration is in force, but a shard has not confirmed it.
     Unconfirmed(String),
+    /// Too many wait already; nothing was done.
+    Busy(String),
 }
 
 impl Failed {
     /// What to tell people.
     pub(crate) fn text(&self) -> &str {
-        let (Failed::Invalid(text) | Failed::Conflict(text) | Failed::Unconfirmed(text)) = self;
-        text
+        match self {
+            Failed::Invalid(text)
+            | Failed::Conflict(text)
+            | Failed::Unconfirmed(text)
+            | Failed::Busy(text) => text,
+        }
     }
 }
 
 /// Reloads on a thread of its own, which goes on when the caller stops waiting.
 pub(crate) async fn reload(control: &Arc<Control>, cause: Cause) -> Result<Done, Failed> {
+    let Ok(place) = Arc::clone(&control.reload_places).try_acquire_owned() else {
+        return Err(Failed::Busy("too many reloads wait for their turn".to_owned()));
+    };
     let control = Arc::clone(control);
-    let done = tokio::task::spawn_blocking(move || reload_now(&control, cause)).await;
-    done.unwrap_or_else(|error| Err(Failed::Unconfirmed(format!("the reload ended unexpectedly: {error}"))))
+    let task = tokio::spawn(async move {
+        let _place = place;
+        // Turns are taken here and not on the threads for what blocks: those stay free for others.
+        let _turn = control.reload_turn.lock().await;
+        let blocking = Arc::clone(&control);
+        tokio::task::spawn_blocking(move || reload_now(&blocking, cause)).await
+    });
+    match task.await {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) | Err(error) => {
+            Err(Failed::Unconfirmed(format!("the reload ended unexpectedly: {error}")))
+        }
+    }
 }
 
 /// Reloads. Blocks for as long as shards take to follow.
@@ -102,7 +122,11 @@ fn reload_now(control: &Control, cause: Cause) -> Result<Done, Failed> {
                 reloads.unchanged += 1;
                 (reloads.succeeded, reloads.problem) = (unix_now(), None);
             });
-            tracing::info!(?cause, generation = done.generation, "configuration unchanged");
+            // The watcher also sees what was just reloaded on request.
+            match cause {
+                Cause::File => tracing::debug!(generation = done.generation, "configuration unchanged"),
+                _ => tracing::info!(?cause, generation = done.generation, "configuration unchanged"),
+            }
         }
         Err(failed) => {
             let text: Arc<str> = failed.text().trim_end().into();

@@ -40,3 +40,9 @@ impl Driver {
         matches!(self, Driver::Epoll)
     }
 }
+
+/// Starts a task on the current shard.
+pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
+    // Detached: tasks end by themselves.
+    drop(monoio::spawn(task));
+}

@@ -153,7 +153,8 @@ impl Publisher {
         self.totals.settle(snapshot, Instant::now());
         let loans = loans(&snapshot.listeners, |address| self.sockets.group(address))?;
         self.lent = snapshot.listeners.to_vec();
-        self.lend(loans).map_err(Refused::Stuck)
+        self.lend(loans).map_err(Refused::Stuck)?;
+        self.adopted(snapshot.generation, &|| false).map_err(Refused::Stuck)
     }
 
     /// Puts `snapshot` in force on every shard and waits until all serve from it.
@@ -216,10 +217,14 @@ impl Publisher {
         done
     }
 
-    /// Frees old tables that nobody else holds; the number of those that somebody still does.
-    pub(crate) fn collect(&mut self) -> usize {
+    /// Whether old tables wait to be freed.
+    pub(crate) fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
+    /// Frees old tables that nobody else holds.
+    pub(crate) fn collect(&mut self) {
         self.retired.retain(|tables| Arc::strong_count(tables) > 1);
-        self.retired.len()
     }
 
     fn lend(&self, loans: Vec<Loan>) -> Result<(), Stuck> {

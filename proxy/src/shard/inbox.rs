@@ -9,6 +9,7 @@ use super::link::ShardMessage;
 use super::slots::Kick;
 use crate::net::wake::Counter;
 use crate::serve;
+use crate::upstream::pool;
 
 /// Reads the inbox until told to stop.
 pub(super) async fn run(shard: Rc<Shard>, wake: Counter) {
@@ -18,10 +19,14 @@ pub(super) async fn run(shard: Rc<Shard>, wake: Counter) {
             return;
         }
         shard.adopt();
+        pool::give_up_idle(&shard);
         while let Some(message) = shard.link.inbox.pop() {
             match message {
                 ShardMessage::Listen { id, fd } => serve::listen::listen(&shard, id, fd),
-                ShardMessage::Unlisten { id } => shard.listening.stop(id),
+                ShardMessage::Unlisten { id } => {
+                    shard.listening.stop(id);
+                    shard.slots.kick_idle(Kick::Leave(id), usize::MAX);
+                }
                 ShardMessage::Adopt(parked) => serve::connection::adopt(&shard, *parked),
                 ShardMessage::Drain { deadline_nanos } => drain(&shard, Instant::from_nanos(deadline_nanos)),
                 ShardMessage::Stop => return,

@@ -23,6 +23,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
+use pinion_core::id::ListenerId;
 use pinion_core::rng::Rng;
 use pinion_core::route::MatchScratch;
 use pinion_core::telemetry::ShardStats;
@@ -107,6 +108,11 @@ impl Shard {
         self.tables.borrow().clone()
     }
 
+    /// Whether the tables in force name the listener.
+    pub(crate) fn has_listener(&self, id: ListenerId) -> bool {
+        self.tables.borrow().shared.snapshot.listeners.iter().any(|listener| listener.id == id)
+    }
+
     /// Takes over the published tables and says so.
     pub(crate) fn adopt(&self) {
         let shared = self.link.tables.load_full();
@@ -122,6 +128,15 @@ impl Shard {
     fn acknowledge(&self, generation: u64) {
         self.stats.generation.set(generation);
         self.link.adopted.store(generation, Ordering::Release);
+    }
+
+    /// Has every other shard look at what this one may need of it.
+    pub(crate) fn wake_peers(&self) {
+        for link in self.peers.get().into_iter().flatten() {
+            if link.index != self.link.index {
+                link.wake();
+            }
+        }
     }
 
     /// Until when what is in progress may go on, if the proxy drains.

@@ -18,12 +18,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pinion_core::id::ListenerId;
 use pinion_core::limits::{RATE_JUDGED_AFTER, TICK, WHEEL_SLOTS};
 use pinion_core::telemetry::ShardStats;
 use pinion_core::time::{Instant, Wheel};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::Shutdown;
 use slab::Slab;
+
+use monoio::io::{CancelHandle, Canceller};
 
 use crate::net::clock;
 use crate::net::wake::{Counter, new_timer};
@@ -64,6 +67,8 @@ pub(crate) enum Why {
 enum Cut {
     /// Wakes the waiting task.
     Wake,
+    /// Calls off the receive that a warm connection waits in.
+    Cool,
     /// Ends receiving on the socket: a pending receive returns 0 bytes, answers can still be sent.
     Reading(Socket),
     /// Ends both directions.
@@ -91,6 +96,8 @@ pub(crate) enum Kick {
     Drain,
     /// Go to this shard.
     Move(usize),
+    /// Close, if this listener is yours: it left the configuration.
+    Leave(ListenerId),
 }
 
 /// One task's deadlines, and how to reach it while it idles.
@@ -103,8 +110,9 @@ pub(crate) struct Slot {
     waker: RefCell<Option<Waker>>,
     idle: Cell<bool>,
     kick: Cell<Option<Kick>>,
-    granted: Cell<bool>,
     probe: RefCell<Option<Probe>>,
+    /// Made when the connection first waits warm.
+    warm: RefCell<Option<Canceller>>,
 }
 
 struct Probe {
@@ -215,6 +223,7 @@ impl Slots {
         };
         for slot in &idle {
             slot.kick.set(Some(kick));
+            slot.cool();
             slot.wake();
         }
         idle.len()
@@ -222,6 +231,12 @@ impl Slots {
 }
 
 impl Slot {
+    /// Calls off the receive in flight of a warm connection.
+    fn cool(&self) {
+        let canceller = self.warm.take();
+        self.warm.replace(canceller.map(Canceller::cancel));
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -254,6 +269,7 @@ impl Slot {
         match cut {
             Some(Cut::Reading(socket)) => drop(rustix::net::shutdown(&socket, Shutdown::Read)),
             Some(Cut::Both(socket)) => drop(rustix::net::shutdown(&socket, Shutdown::Both)),
+            Some(Cut::Cool) => self.cool(),
             Some(Cut::Wake) | None => {}
         }
         self.wake();
@@ -426,6 +442,19 @@ impl Lease {
         self.slot.probe.replace(None);
     }
 
+    /// At `due`, calls off the receive that is started with the returned handle.
+    pub(crate) fn cool_at(&self, lane: Lane, due: Instant) -> CancelHandle {
+        self.timer(lane).idle.set(Duration::ZERO);
+        let handle = self.slot.warm.borrow_mut().get_or_insert_with(Canceller::new).handle();
+        self.arm(lane, due, Cut::Cool);
+        handle
+    }
+
+    /// Frees what waiting warm needed.
+    pub(crate) fn forget_warmth(&self) {
+        self.slot.warm.replace(None);
+    }
+
     /// Marks the connection idle, so that it can be kicked.
     pub(crate) fn set_idle(&self, idle: bool) {
         self.slot.idle.set(idle);
@@ -442,6 +471,11 @@ impl Lease {
         }
     }
 
+    /// Whether something was asked of the connection.
+    pub(crate) fn is_kicked(&self) -> bool {
+        self.slot.kick.get().is_some()
+    }
+
     /// Remembers the task of `cx` as the one to wake.
     pub(crate) fn wait_here(&self, cx: &Context<'_>) {
         let mut place = self.slot.waker.borrow_mut();
@@ -449,16 +483,6 @@ impl Lease {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             _ => *place = Some(cx.waker().clone()),
         }
-    }
-
-    /// Forgets an earlier grant.
-    pub(crate) fn ungrant(&self) {
-        self.slot.granted.set(false);
-    }
-
-    /// Whether [`Slots::grant`] was called since.
-    pub(crate) fn granted(&self) -> bool {
-        self.slot.granted.get()
     }
 
     /// A handle for others to wake the waiting task.
@@ -482,11 +506,10 @@ impl Lease {
 }
 
 impl Slots {
-    /// Tells the task that waits in slot `key` to try again.
-    pub(crate) fn grant(&self, key: u32) {
+    /// Wakes the task that waits in slot `key`.
+    pub(crate) fn wake(&self, key: u32) {
         let slot = self.0.slots.borrow().get(key as usize).cloned();
         if let Some(slot) = slot {
-            slot.granted.set(true);
             slot.wake();
         }
     }

@@ -4,6 +4,7 @@
 //! keep their connections as long as some cluster names them.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,16 +33,16 @@ impl Tables {
     }
 
     fn carry_over(&self, old: &Tables, upstreams: &Upstreams) {
-        let used: Vec<_> = old.clusters.iter().filter_map(OnceCell::get).collect();
-        for state in &used {
-            let same_id = |cluster: &&Arc<_>| same_cluster(cluster, state);
-            let Some(place) = self.shared.snapshot.clusters.iter().position(|cluster| same_id(&cluster))
-            else {
+        let clusters = &self.shared.snapshot.clusters;
+        let places: HashMap<_, _> =
+            clusters.iter().enumerate().map(|(place, cluster)| (cluster.id, place)).collect();
+        for state in old.used() {
+            let Some(&place) = places.get(&state.cluster.id) else {
                 continue;
             };
-            let unchanged = Arc::ptr_eq(&self.shared.snapshot.clusters[place], &state.cluster);
+            let unchanged = Arc::ptr_eq(&clusters[place], &state.cluster);
             if unchanged {
-                let _ = self.clusters[place].set((*state).clone());
+                let _ = self.clusters[place].set(state.clone());
             } else {
                 // Built now, so that it claims the endpoints it shares with the old one.
                 self.cluster(ClusterIndex(place as u32), upstreams);
@@ -49,13 +50,14 @@ impl Tables {
         }
     }
 
+    /// The clusters that this shard has used.
+    pub(crate) fn used(&self) -> impl Iterator<Item = &Rc<ClusterState>> {
+        self.clusters.iter().filter_map(OnceCell::get)
+    }
+
     /// This shard's state of a cluster.
     pub(crate) fn cluster(&self, index: ClusterIndex, upstreams: &Upstreams) -> &Rc<ClusterState> {
         self.clusters[index.index()]
             .get_or_init(|| Rc::new(ClusterState::new(&self.shared, index, upstreams)))
     }
-}
-
-fn same_cluster(cluster: &Arc<pinion_core::config::Cluster>, state: &ClusterState) -> bool {
-    cluster.id == state.cluster.id
 }

@@ -25,6 +25,8 @@ use connection::Upstream;
 pub(crate) struct Upstreams {
     endpoints: RefCell<HashMap<EndpointId, Rc<EndpointState>>>,
     idle: RefCell<Slab<Upstream>>,
+    /// What waiters were given and have not taken yet, by the key of their slot.
+    handed: RefCell<Vec<(u32, pool::Handed)>>,
 }
 
 impl Upstreams {

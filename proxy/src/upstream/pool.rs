@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   pick endpoint ──> idle one? ──yes──> still quiet? ──yes──> use it
-//!        ^                │no                 │no: close, look again
-//!        │                v
-//!        │            credit? ──yes──> connect
-//!        │                │no
-//!        └──(granted)── wait, bounded in number and time
+//!                         │no                │no: close, look again
+//!                         v
+//!                     credit? ──yes──> connect
+//!                         │no                ^ handed a credit
+//!                         └─> wait, bounded ─┴─ handed a connection ──> use it
 //! ```
 //!
 //! HOT: reuse costs no system call, no lock, no allocation.
@@ -18,7 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
-use pinion_core::pool::{Acquire, Released};
+use pinion_core::pool::{Acquire, Released, Ticket, short_by};
 use pinion_core::telemetry::{Ledger, Phase};
 use pinion_core::time::Instant;
 
@@ -51,6 +51,14 @@ pub(crate) struct Got {
     pub(crate) place: usize,
 }
 
+/// What a waiter was given.
+pub(crate) enum Handed {
+    /// A connection that another request was done with; it stays active on its endpoint's books.
+    Connection(Upstream),
+    /// The right to connect.
+    Credit(Credit),
+}
+
 /// Gets a connection; the fault says why not, with the endpoint's place where one was chosen.
 pub(crate) async fn acquire(
     shard: &Shard,
@@ -59,108 +67,148 @@ pub(crate) async fn acquire(
     want: &Want<'_>,
 ) -> Result<Got, (Fault, Option<usize>)> {
     let cluster = want.cluster;
-    let mut queued = !cluster.pending.borrow().is_empty();
-    loop {
-        if queued {
+    let place = cluster.pick(&shard.rng, want.avoid).ok_or((Fault::NoEndpoint, None))?;
+    let endpoint = &cluster.endpoints[place];
+    // A newcomer may not overtake those who wait.
+    let queue = !cluster.pending.borrow().is_empty();
+    if !queue
+        && !want.fresh
+        && let Some(upstream) = shard.upstreams.reuse(endpoint, ledger.last())
+    {
+        cluster.stats.reused.inc();
+        return Ok(Got { upstream, place });
+    }
+    let credit = if queue { None } else { credit(shard, cluster) };
+    let credit = match credit {
+        Some(credit) => credit,
+        None => {
             let waited = wait(shard, lease, cluster, want.until).await;
             ledger.stamp(Phase::Pool, clock::now());
-            waited.map_err(|fault| (fault, None))?;
+            match waited.map_err(|fault| (fault, None))? {
+                Handed::Connection(upstream) => {
+                    cluster.stats.reused.inc();
+                    let same = |other: &Rc<EndpointState>| Rc::ptr_eq(other, &upstream.endpoint);
+                    let place = cluster.endpoints.iter().position(same).unwrap_or(place);
+                    return Ok(Got { upstream, place });
+                }
+                Handed::Credit(credit) => credit,
+            }
         }
-        let place = cluster.pick(&shard.rng, want.avoid).ok_or((Fault::NoEndpoint, None))?;
-        let endpoint = &cluster.endpoints[place];
-        if !want.fresh
-            && let Some(upstream) = shard.upstreams.reuse(endpoint, ledger.last())
-        {
-            cluster.stats.reused.inc();
-            return Ok(Got { upstream, place });
-        }
-        if let Some(credit) = credit(shard, cluster) {
-            let connected = open(shard, lease, cluster, endpoint, credit, want.until).await;
-            ledger.stamp(Phase::Connect, clock::now());
-            let upstream = connected.map_err(|fault| (fault, Some(place)))?;
-            return Ok(Got { upstream, place });
-        }
-        queued = true;
-    }
+    };
+    let connected = open(shard, lease, cluster, endpoint, credit, want.until).await;
+    ledger.stamp(Phase::Connect, clock::now());
+    let upstream = connected.map_err(|fault| {
+        hand_credit(shard, cluster);
+        (fault, Some(place))
+    })?;
+    Ok(Got { upstream, place })
 }
 
 /// A credit: a free one, or that of another endpoint's oldest idle connection.
-fn credit(shard: &Shard, cluster: &Rc<ClusterState>) -> Option<Credit> {
-    Credit::take(cluster).or_else(|| {
-        let evicted = cluster.endpoints.iter().find_map(|other| other.ledger.borrow_mut().evict_oldest())?;
+fn credit(shard: &Shard, cluster: &ClusterState) -> Option<Credit> {
+    loop {
+        if let Some(credit) = Credit::take(cluster) {
+            return Some(credit);
+        }
+        let mut others = cluster.endpoints.iter();
+        let evicted = others.find_map(|other| other.ledger.borrow_mut().evict_oldest())?;
         shard.upstreams.close(evicted);
-        Credit::take(cluster)
-    })
-}
-
-/// A place in the cluster's queue, given up on drop.
-struct Place<'a> {
-    cluster: &'a ClusterState,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.cluster.waiting.give();
-        self.cluster.stats.pending.dec();
     }
 }
 
-/// Waits until a connection or a credit may be free.
-async fn wait(shard: &Shard, lease: &Lease, cluster: &ClusterState, until: Instant) -> Result<(), Fault> {
+/// A place in the cluster's queue, given up on drop with whatever came for it.
+struct Waiting<'a> {
+    shard: &'a Shard,
+    cluster: &'a ClusterState,
+    key: u32,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.cluster.pending.borrow_mut().cancel(self.ticket);
+        self.cluster.waiting.give();
+        self.cluster.stats.pending.dec();
+        if let Some(Handed::Connection(upstream)) = self.shard.upstreams.handed_to(self.key) {
+            release(self.shard, self.cluster, upstream, true);
+        }
+    }
+}
+
+/// Waits for a connection or a credit.
+async fn wait(shard: &Shard, lease: &Lease, cluster: &ClusterState, until: Instant) -> Result<Handed, Fault> {
     let limits = &cluster.cluster.limits;
     if !cluster.waiting.try_take(limits.pending) {
         cluster.stats.pending_overflow.inc();
         return Err(Fault::PendingOverflow);
     }
     cluster.stats.pending.inc();
-    let _place = Place { cluster };
-    let begun = clock::now();
-    let deadline = begun.after(limits.pending_timeout).min(until);
-    let ticket = cluster.pending.borrow_mut().push(lease.key(), deadline);
-    let ticket = ticket.map_err(|_| Fault::PendingOverflow)?;
-    lease.ungrant();
+    let deadline = clock::now().after(limits.pending_timeout).min(until);
+    let key = lease.key();
+    // The local queue has no limit of its own: `waiting` counts the whole proxy.
+    let ticket = cluster.pending.borrow_mut().push(key, deadline).map_err(|_| Fault::PendingOverflow)?;
+    let waiting = Waiting { shard, cluster, key, ticket };
+    shard.wake_peers();
     loop {
         lease.wake_at(Lane::Up, clock::now().after(LOOK_PERIOD).min(deadline));
-        let granted = poll_fn(|cx| {
-            if lease.granted() {
-                return Poll::Ready(true);
+        let handed = poll_fn(|cx| {
+            if let Some(handed) = shard.upstreams.handed_to(key) {
+                return Poll::Ready(Some(handed));
             }
             if lease.fired(Lane::Up).is_some() {
-                return Poll::Ready(false);
+                return Poll::Ready(None);
             }
             lease.wait_here(cx);
             Poll::Pending
         })
         .await;
         lease.disarm(Lane::Up);
-        let now = clock::now();
-        if granted {
-            return Ok(());
+        if let Some(handed) = handed {
+            return Ok(handed);
         }
+        let now = clock::now();
         if now >= deadline {
-            cluster.pending.borrow_mut().cancel(ticket);
+            drop(waiting);
             if now >= until {
                 return Err(Fault::RequestTimeout);
             }
             cluster.stats.pending_timeouts.inc();
             return Err(Fault::PendingTimeout);
         }
-        grant(shard, cluster);
+        hand_credit(shard, cluster);
     }
 }
 
-/// Lets the first waiter try again, if a credit is free or a connection idle.
-pub(crate) fn grant(shard: &Shard, cluster: &ClusterState) {
+/// Gives the first waiter a credit, if one is free: one that came back on another shard wakes nobody here.
+fn hand_credit(shard: &Shard, cluster: &ClusterState) {
     let mut pending = cluster.pending.borrow_mut();
-    if pending.is_empty() {
-        return;
-    }
-    let idle = cluster.endpoints.iter().any(|endpoint| endpoint.ledger.borrow().idle() > 0);
-    if (idle || cluster.connections.count() < cluster.cluster.limits.connections)
+    if !pending.is_empty()
+        && let Some(credit) = Credit::take(cluster)
         && let Some(key) = pending.pop(clock::now())
     {
-        shard.slots.grant(key);
+        shard.upstreams.hand(key, Handed::Credit(credit));
+        shard.slots.wake(key);
     }
+}
+
+/// Closes idle connections whose credits requests on other shards wait for.
+pub(crate) fn give_up_idle(shard: &Shard) {
+    for cluster in shard.tables().used() {
+        let mut surplus = surplus(cluster);
+        while surplus > 0
+            && let Some(key) =
+                cluster.endpoints.iter().find_map(|endpoint| endpoint.ledger.borrow_mut().evict_oldest())
+        {
+            shard.upstreams.close(key);
+            surplus -= 1;
+        }
+    }
+}
+
+/// How many of the cluster's connections are wanted elsewhere.
+fn surplus(cluster: &ClusterState) -> u64 {
+    let elsewhere = cluster.waiting.count().saturating_sub(cluster.pending.borrow().len() as u64);
+    short_by(cluster.connections.count(), cluster.cluster.limits.connections, elsewhere)
 }
 
 /// A connect in progress, on the endpoint's books.
@@ -224,18 +272,37 @@ fn local_or_remote(error: &io::Error) -> Fault {
     }
 }
 
-/// Gives a connection back: to the pool if another request may use it, else it is closed.
+/// Gives a connection back: to the first waiter, to the pool, or it is closed and its credit handed on.
 pub(crate) fn release(shard: &Shard, cluster: &ClusterState, mut upstream: Upstream, reusable: bool) {
-    let reusable = reusable
+    let alive = reusable
         && shard.draining().is_none()
         && (upstream.receiver.started() || upstream.arm(shard, Size::Small))
         && !upstream.surprised();
     upstream.served += 1;
-    shard.upstreams.put_back(upstream, reusable);
-    grant(shard, cluster);
+    if alive && let Some(key) = cluster.pending.borrow_mut().pop(clock::now()) {
+        shard.upstreams.hand(key, Handed::Connection(upstream));
+        shard.slots.wake(key);
+        return;
+    }
+    shard.upstreams.put_back(upstream, alive && surplus(cluster) == 0);
+    if !alive {
+        hand_credit(shard, cluster);
+    }
 }
 
 impl Upstreams {
+    /// Leaves something for the waiter `key`.
+    fn hand(&self, key: u32, handed: Handed) {
+        self.handed.borrow_mut().push((key, handed));
+    }
+
+    /// Takes what was left for the waiter `key`.
+    fn handed_to(&self, key: u32) -> Option<Handed> {
+        let mut handed = self.handed.borrow_mut();
+        let place = handed.iter().position(|(of, _)| *of == key)?;
+        Some(handed.swap_remove(place).1)
+    }
+
     /// The newest idle connection on which nothing happened.
     fn reuse(&self, endpoint: &EndpointState, now: Instant) -> Option<Upstream> {
         loop {

@@ -16,7 +16,13 @@
 //!
 //! Not here: clients and upstreams for traffic.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's help fails by panicking"
+)]
 
 pub mod load;
 
@@ -309,8 +315,12 @@ impl Pinion {
         // A refusal may come, and the connection end, before all is written.
         let _ = stream.write_all(request.as_bytes());
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        Answer::parse(&bytes).ok_or_else(|| std::io::Error::other(format!("no answer: {bytes:?}")))
+        let ended = stream.read_to_end(&mut bytes);
+        match (Answer::parse(&bytes), ended) {
+            (Some(answer), _) => Ok(answer),
+            (None, Err(error)) => Err(error),
+            (None, Ok(_)) => Err(std::io::Error::other(format!("no answer: {bytes:?}"))),
+        }
     }
 
     /// The address that the listener is bound to.
