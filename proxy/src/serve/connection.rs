@@ -406,3 +406,21 @@ async fn linger(connection: &Downstream, mut buffer: Buffer) {
     }
     connection.lease.disarm(Lane::Read);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::slots::Slot;
+
+    /// What an idle connection holds, in bytes; the whole is measured by `tests/memory.rs`.
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn future<F: Future>(_: impl Fn(Rc<Shard>, Box<Downstream>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let sizes = [future(run), size_of::<Downstream>(), size_of::<Slot>()];
+        eprintln!("future {}, connection {}, slot {} bytes", sizes[0], sizes[1], sizes[2]);
+        assert!(sizes[0] <= 512, "the idle future has {} bytes", sizes[0]);
+        assert!(sizes.iter().sum::<usize>() <= 1_024, "{sizes:?}");
+    }
+}

@@ -24,6 +24,8 @@
     reason = "a test's help fails by panicking"
 )]
 
+pub mod load;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
