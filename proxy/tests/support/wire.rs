@@ -479,6 +479,18 @@ impl Link {
         }
     }
 
+    /// The next chunk's content, which is not the last.
+    #[track_caller]
+    pub fn chunk(&mut self) -> Vec<u8> {
+        let line = self.read_until(b"\r\n");
+        let size = std::str::from_utf8(&line[..line.len() - 2]).expect("a chunk size");
+        let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("chunk size {size:?}"));
+        assert!(size > 0, "the last chunk");
+        let content = self.read_exact(size);
+        assert_eq!(self.read_exact(2), b"\r\n", "a chunk ends with its size");
+        content
+    }
+
     /// Ends the sending direction.
     pub fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write);

@@ -14,6 +14,8 @@ mod wire;
 
 mod addresses;
 mod bodies;
+mod drain;
+mod duplex;
 mod endurance;
 mod framing;
 mod heads;
