@@ -272,18 +272,6 @@ impl Link {
         self.stream.read(&mut bytes).is_ok_and(|read| read > 0)
     }
 
-    /// Receives and forgets, until `most` bytes have come or the stream ended.
-    pub fn discard(&mut self, most: usize) {
-        let mut bytes = [0; 64 * 1024];
-        let mut seen = 0;
-        while seen < most {
-            match self.stream.read(&mut bytes) {
-                Ok(read @ 1..) => seen += read,
-                _ => return,
-            }
-        }
-    }
-
     /// Sends up to `most` bytes that mean nothing, until the other side is gone.
     #[track_caller]
     pub fn push_until_gone(&mut self, most: usize) {

@@ -21,6 +21,7 @@ mod framing;
 mod heads;
 mod interim;
 mod limits;
+mod parked;
 mod refused;
 mod retry;
 mod reuse;
