@@ -1,8 +1,48 @@
 //! Loopback ports for the programs that are started: the usual ones if they are free.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as SocketName, UnixListener};
+use std::time::{Duration, Instant};
 
 use crate::Problem;
+
+/// The name, in the kernel's abstract namespace, of the socket that whoever takes ports has bound.
+const TURN_NAME: &[u8] = b"pinion-bench-ports";
+
+/// How long others may take to start their programs.
+const TURN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The right to pick ports and start programs on them. Ports are free again between the picking and the
+/// start, and proxies share theirs by `SO_REUSEPORT`, so that two demos at a time could take the same
+/// ones without noticing. The kernel gives the turn back when this program ends, however it ends.
+pub(crate) struct Turn {
+    /// Bound to the name as long as the turn lasts.
+    _socket: UnixListener,
+}
+
+impl Turn {
+    /// Waits until nobody else has the turn.
+    ///
+    /// # Errors
+    /// Someone keeps it for too long.
+    pub(crate) fn take() -> Result<Self, Problem> {
+        let address =
+            SocketName::from_abstract_name(TURN_NAME).map_err(|e| format!("no socket name: {e}"))?;
+        let deadline = Instant::now() + TURN_PATIENCE;
+        loop {
+            match UnixListener::bind_addr(&address) {
+                Ok(socket) => return Ok(Turn { _socket: socket }),
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(format!(
+                        "another pinion-bench is starting programs and does not end: {error}"
+                    ));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
 
 /// Picks ports of 127.0.0.1, each one once.
 #[derive(Default)]
@@ -28,6 +68,16 @@ impl Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_at_a_time_has_the_turn() {
+        let turn = Turn::take().unwrap();
+        let start = Instant::now();
+        let other = std::thread::spawn(|| Turn::take().map(|_| Instant::now()));
+        std::thread::sleep(Duration::from_millis(100));
+        drop(turn);
+        assert!(other.join().unwrap().unwrap() - start >= Duration::from_millis(100));
+    }
 
     #[test]
     fn a_taken_port_is_replaced_by_a_free_one() {

@@ -11,7 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) fn status(address: SocketAddr, path: &str) -> Option<u16> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut line = [0; 12];
     stream.read_exact(&mut line).ok()?;
     let text = std::str::from_utf8(&line).ok()?.strip_prefix("HTTP/1.1 ")?;
@@ -30,8 +31,13 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let server = std::thread::spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
-                let mut request = [0; 16];
-                stream.read_exact(&mut request).unwrap();
+                // To its end: closing with unread bytes would reset the connection.
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(byte[0]);
+                }
                 stream.write_all(bytes).unwrap();
             });
             let status = status(address, "/ready");

@@ -52,10 +52,11 @@ pub const HEADER_BYTES_MIN: usize = 1024;
 pub const URI_BYTES_MIN: usize = 128;
 /// Bytes of a listener's, route's or cluster's name: they label metrics. Refused by `check`.
 pub const NAME_BYTES_MAX: usize = 128;
-/// Bytes of one compiled regular expression: a larger one is refused by `check`.
-pub const REGEX_PROGRAM_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one compiled regular expression: a larger one is refused by `check`. A repeated
+/// character class costs some 100 bytes a time, a Unicode one some 15 KiB.
+pub const REGEX_PROGRAM_BYTES_MAX: usize = 1024 * 1024;
 /// Lazily built tables of one regular expression on one shard; beyond, they are cleared and built anew.
-pub const REGEX_CACHE_BYTES: usize = 256 * 1024;
+pub const REGEX_CACHE_BYTES: usize = 1024 * 1024;
 /// Tries after the first that a route may ask for: more only multiply an overload. Refused by `check`.
 pub const RETRY_ATTEMPTS_MAX: u32 = 10;
 /// Bytes of a direct response's body: it is kept in every snapshot and copied per answer. Refused by `check`.

@@ -9,7 +9,7 @@ mod common;
 use common::invariants::{
     Forwarded, LIMITS, check_body, check_host, check_normalize, check_request, check_response, forward,
 };
-use common::reader::{Reading, read_request};
+use pinion_core::sim::reader::{Reading, read_request};
 
 /// A chunked body and its content.
 fn chunked_body() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {

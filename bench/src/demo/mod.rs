@@ -19,6 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Problem;
+use crate::ports::Turn;
 use crate::process::Process;
 use crate::programs::Programs;
 use crate::signals::Stop;
@@ -57,9 +58,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
     let programs = Programs::find(options.build)?;
     let stop = Stop::watch()?;
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+    let turn = Turn::take()?;
     let addresses = Addresses::pick()?;
     let started = Instant::now();
     let mut running = start_all(&programs, &addresses, folder.path())?;
+    drop(turn);
     println!("{}", show::header(&addresses));
 
     // With a short `--for`, the load leaves time for the rest.

@@ -3,6 +3,7 @@
 //! ```text
 //! for each case: for each repeat: pinion, nginx, HAProxy, then HAProxy, nginx, pinion, …
 //!     one CPU, SCHED_BATCH:  lockstep client ⇄ proxy ⇄ origin, all started afresh
+//!     and in an open loop, the proxy alone on one CPU, client and origin on another
 //! ```
 //!
 //! Interleaving and turning the order round spreads whatever else the machine does over all of them.
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::programs::Programs;
 use crate::signals::Stop;
 use crate::{Problem, units};
-use measure::{Case, Sample, Setting};
+use measure::{Case, Setting};
 use report::Row;
 use subject::Subject;
 
@@ -32,6 +33,9 @@ const CASES: [Case; 6] = [
     Case { bytes: 10 * 1024, in_flight: 8 },
     Case { bytes: 1024 * 1024, in_flight: 4 },
 ];
+
+/// Connections of the open loop.
+const OPEN_CONNECTIONS: u32 = 128;
 
 /// Options of the comparison.
 #[derive(clap::Args)]
@@ -61,9 +65,15 @@ pub(crate) struct Options {
     /// Stop measuring after this long and report what there is
     #[arg(long, default_value = "15m", value_name = "D", value_parser = units::duration)]
     time_limit: Duration,
-    /// The CPU that client, proxy and upstream share
+    /// The proxy's CPU, which client and upstream share in lockstep
     #[arg(long, default_value_t = 0, value_name = "CPU")]
     cpu: u32,
+    /// The CPU of client and upstream in the open loop
+    #[arg(long, default_value_t = 1, value_name = "CPU")]
+    other_cpu: u32,
+    /// Requests a second of the open loop, over 128 connections; 0 leaves it out
+    #[arg(long, default_value_t = 10_000, value_name = "R")]
+    rate: u32,
 }
 
 /// Measures and prints a table.
@@ -82,6 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
         programs: &programs,
         folder: folder.path(),
         cpu: options.cpu,
+        other_cpu: options.other_cpu,
         warmup: options.warmup,
         measure: options.measure,
     };
@@ -91,56 +102,89 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
         (options.bodies.is_empty() || options.bodies.contains(&case.bytes))
             && (options.in_flight.is_empty() || options.in_flight.contains(&case.in_flight))
     };
+    let mut turns =
+        Turns { subjects: &options.subjects, repeats: options.repeats, over: &over, failures: Vec::new() };
     let mut rows = Vec::new();
-    let mut measured = 0;
     for &case in CASES.iter().filter(chosen) {
-        let samples = series(&setting, &options.subjects, case, options.repeats, &over)?;
+        let samples = turns.measure(&case.label(), |subject| setting.cpu_time(subject, case));
         for (&subject, samples) in options.subjects.iter().zip(samples) {
-            measured += samples.len();
-            let system_calls = if over() { None } else { setting.system_calls(subject, case)? };
+            let system_calls =
+                turns.once(&case.label(), subject, || setting.system_calls(subject, case)).flatten();
             rows.push(Row { case, subject, samples, system_calls });
         }
     }
-    if measured == 0 {
-        return Err("nothing was measured: no case was chosen, or there was no time".to_owned());
+    let mut open_rows = Vec::new();
+    if options.rate > 0 {
+        let label = format!("{}/s", options.rate);
+        let samples =
+            turns.measure(&label, |subject| setting.open_loop(subject, options.rate, OPEN_CONNECTIONS));
+        open_rows.extend(options.subjects.iter().copied().zip(samples));
     }
     let mut commands = Vec::new();
     for &subject in &options.subjects {
-        commands.push((subject.label(), setting.command_lines(subject)?));
+        commands.push((subject.label(), setting.command_line(subject)?));
     }
-    print!("{}", report::render(&rows, &versions, &commands, options.repeats));
+    print!("{}", report::lockstep(&rows, options.repeats));
+    print!("{}", report::open_loop(&open_rows, options.rate));
+    print!("{}", report::setting(&versions, &commands));
     if over() {
         println!("\nThe measurement was ended early: rows with fewer samples say so.");
     }
-    Ok(())
+    match turns.failures.as_slice() {
+        [] => Ok(()),
+        failures => Err(format!("some measurements failed:\n{}", failures.join("\n"))),
+    }
 }
 
-/// Measures all proxies in one case, in turns; a list of samples for each.
-fn series(
-    setting: &Setting<'_>,
-    subjects: &[Subject],
-    case: Case,
+/// Measures the proxies in turns.
+struct Turns<'a> {
+    subjects: &'a [Subject],
     repeats: u32,
-    over: &impl Fn() -> bool,
-) -> Result<Vec<Vec<Sample>>, Problem> {
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); subjects.len()];
-    for repeat in 0..repeats {
-        for turn in order(subjects.len(), repeat) {
-            if over() {
-                return Ok(samples);
+    /// Whether it is time to stop.
+    over: &'a dyn Fn() -> bool,
+    /// What failed. One failure says something about that proxy and nothing about the others, which are
+    /// measured all the same.
+    failures: Vec<Problem>,
+}
+
+impl Turns<'_> {
+    /// Measures all proxies, there and back again; a list of samples for each.
+    fn measure<T: std::fmt::Display>(
+        &mut self,
+        label: &str,
+        measure: impl Fn(Subject) -> Result<T, Problem>,
+    ) -> Vec<Vec<T>> {
+        let mut samples: Vec<Vec<T>> = self.subjects.iter().map(|_| Vec::new()).collect();
+        for repeat in 0..self.repeats {
+            for turn in order(self.subjects.len(), repeat) {
+                let subject = self.subjects[turn];
+                if let Some(sample) = self.once(label, subject, || measure(subject)) {
+                    eprintln!("{label:<14} {:<18} {sample}", subject.label());
+                    samples[turn].push(sample);
+                }
             }
-            let sample = setting.cpu_time(subjects[turn], case)?;
-            eprintln!(
-                "{:<12} {:<18} {:>8.2} µs CPU, round trip {:.0} µs",
-                case.label(),
-                subjects[turn].label(),
-                sample.cpu_micros,
-                sample.round_trip_micros
-            );
-            samples[turn].push(sample);
         }
+        samples
     }
-    Ok(samples)
+
+    /// One measurement of one proxy, if there is time.
+    fn once<T>(
+        &mut self,
+        label: &str,
+        subject: Subject,
+        measure: impl Fn() -> Result<T, Problem>,
+    ) -> Option<T> {
+        if (self.over)() {
+            return None;
+        }
+        measure()
+            .map_err(|problem| {
+                let failure = format!("{label}, {}: {problem}", subject.label());
+                eprintln!("{failure}");
+                self.failures.push(failure);
+            })
+            .ok()
+    }
 }
 
 /// There and back again.

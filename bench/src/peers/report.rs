@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::measure::{Case, Sample};
+use super::measure::{Case, OpenSample, Sample};
 use super::subject::Subject;
 
 /// What was found about one proxy in one case.
@@ -36,70 +36,91 @@ fn quantile(values: impl Iterator<Item = f64>, quantile: f64) -> Option<f64> {
     Some(sorted[low] + (high - sorted[low]) * share)
 }
 
-/// The whole report.
-pub(super) fn render(
-    rows: &[Row],
-    versions: &[(&str, String)],
-    commands: &[(&str, String)],
-    repeats: u32,
-) -> String {
-    let mut out = String::new();
-    // INVARIANT: writing to a string does not fail.
-    let _ = write(&mut out, rows, versions, commands, repeats);
-    out
-}
-
-fn write(
-    out: &mut String,
-    rows: &[Row],
-    versions: &[(&str, String)],
-    commands: &[(&str, String)],
-    repeats: u32,
-) -> std::fmt::Result {
-    writeln!(
-        out,
-        "CPU time of the proxy per request in µs, lockstep on one CPU, {repeats} interleaved repeats.\n"
-    )?;
-    writeln!(
-        out,
-        "| case | proxy | first quartile | median | spread | / nginx | / HAProxy | system calls | round trip µs |"
-    )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
+/// The table of the lockstep measurements.
+pub(super) fn lockstep(rows: &[Row], repeats: u32) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut out = format!(
+        "CPU time of the proxy per request in µs, lockstep on one CPU, {repeats} interleaved repeats.\n\n"
+    );
+    out.push_str("| case | proxy | first quartile | median | spread | / nginx | / HAProxy | system calls | round trip µs |\n");
+    out.push_str("|---|---|---|---|---|---|---|---|---|\n");
     for row in rows {
         let ratio = |peer: Subject| {
             let peer = rows.iter().find(|other| other.case == row.case && other.subject == peer)?;
             Some(row.cpu(0.25)? / peer.cpu(0.25)?)
         };
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
-        let few = if row.samples.len() < repeats as usize {
-            format!(" ({} samples)", row.samples.len())
-        } else {
-            String::new()
+        let few = match row.samples.len() {
+            count if count < repeats as usize => format!(" ({count} samples)"),
+            _ => String::new(),
         };
         let trip = quantile(row.samples.iter().map(|sample| sample.round_trip_micros), 0.5);
-        writeln!(
+        // INVARIANT: writing to a string does not fail.
+        let _ = writeln!(
             out,
             "| {} | {}{few} | {} | {} | {} | {} | {} | {} | {} |",
             row.case.label(),
             row.subject.label(),
-            number(row.cpu(0.25)),
-            number(row.cpu(0.5)),
+            show(row.cpu(0.25), 2),
+            show(row.cpu(0.5), 2),
             row.spread().map_or("-".to_owned(), |spread| format!("{:.0} %", spread * 100.0)),
-            number(ratio(Subject::Nginx)),
-            number(ratio(Subject::Haproxy)),
-            number(row.system_calls),
-            trip.map_or("-".to_owned(), |trip| format!("{trip:.0}")),
-        )?;
+            show(ratio(Subject::Nginx), 2),
+            show(ratio(Subject::Haproxy), 2),
+            show(row.system_calls, 2),
+            show(trip, 0),
+        );
     }
-    writeln!(out, "\nMachine: {}\n", machine())?;
+    out.push('\n');
+    out
+}
+
+/// The table of the open-loop measurements.
+pub(super) fn open_loop(rows: &[(Subject, Vec<OpenSample>)], rate: u32) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut out =
+        format!("Open loop, {rate} requests/s of 100 bytes, the proxy alone on its CPU; medians in µs.\n\n");
+    out.push_str(
+        "| proxy | runs | CPU per request | p50 | p99 | best and worst p99 |\n|---|---|---|---|---|---|\n",
+    );
+    for (subject, samples) in rows {
+        let at = |field: fn(&OpenSample) -> f64, share| quantile(samples.iter().map(field), share);
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} – {} |",
+            subject.label(),
+            samples.len(),
+            show(at(|s| s.cpu_micros, 0.5), 2),
+            show(at(|s| s.p50_micros, 0.5), 0),
+            show(at(|s| s.p99_micros, 0.5), 0),
+            show(at(|s| s.p99_micros, 0.0), 0),
+            show(at(|s| s.p99_micros, 1.0), 0),
+        );
+    }
+    out.push('\n');
+    out
+}
+
+/// What the figures depend on: machine, versions, command lines.
+pub(super) fn setting(versions: &[(&str, String)], commands: &[(&str, String)]) -> String {
+    let mut out = format!("Machine: {}\n\n", machine());
+    if cfg!(debug_assertions) {
+        out.push_str("**A debug build: the figures of Pinion say nothing.** Use `cargo run --release`.\n\n");
+    }
     for (label, version) in versions {
-        writeln!(out, "- {label}: {version}")?;
+        let _ = writeln!(out, "- {label}: {version}");
     }
-    writeln!(out)?;
+    out.push('\n');
     for (label, command) in commands {
-        writeln!(out, "- {label}: `{command}`")?;
+        let _ = writeln!(out, "- {label}: `{command}`");
     }
-    Ok(())
+    out
+}
+
+fn show(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 /// What a reader has to know about the machine.
@@ -130,10 +151,18 @@ mod tests {
     fn ratios_compare_first_quartiles() {
         let rows =
             [row(Subject::Pinion, &[9.0, 10.0, 11.0, 99.0]), row(Subject::Nginx, &[12.0, 12.0, 12.0, 12.0])];
-        let text = render(&rows, &[("nginx", "nginx/1".to_owned())], &[], 4);
+        let text = lockstep(&rows, 4);
         let line = text.lines().find(|line| line.contains("pinion")).unwrap();
         // First quartile 9.75, a quarter of the way from the first to the second: 9.75 / 12 = 0.81.
         assert!(line.contains("| 9.75 | 10.50 |") && line.contains("| 0.81 | - | 0.07 |"), "{line}");
+    }
+
+    #[test]
+    fn open_loops_show_medians_and_extremes() {
+        let sample = |p99_micros| OpenSample { cpu_micros: 20.0, p50_micros: 100.0, p99_micros };
+        let text = open_loop(&[(Subject::Nginx, vec![sample(900.0), sample(300.0), sample(500.0)])], 1000);
+        assert!(text.contains("| nginx | 3 | 20.00 | 100 | 500 | 300 – 900 |"), "{text}");
+        assert_eq!(open_loop(&[], 1000), "");
     }
 
     #[test]

@@ -65,16 +65,19 @@ pub fn compile(
 /// The document's sections; `None` when it is no TOML, so that nothing can be said of its meaning.
 fn read(text: &str, problems: &mut Problems) -> Option<Document> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
         problems.error(error.span().unwrap_or(0..0), error.message().trim());
     }
     let document = read_section(table.get_ref(), 0..0, problems);
     if errors.is_empty() {
         return Some(document);
     }
-    problems.drop_consequences(errors.len());
+    problems.drop_consequences(errors.len().min(SYNTAX_ERRORS_MAX));
     None
 }
+
+/// A file with more syntax errors is something else than TOML.
+const SYNTAX_ERRORS_MAX: usize = 100;
 
 /// A hash of the text that is the same on every machine and in every version: FNV-1a, 64 bits.
 fn digest(text: &str) -> u64 {

@@ -81,6 +81,9 @@ impl Problem {
     }
 }
 
+/// How many problems the text form shows: nobody reads more at once.
+const SHOWN_MAX: usize = 200;
+
 /// How many known words a suggestion lists at most.
 const SUGGESTIONS_MAX: usize = 24;
 
@@ -89,13 +92,17 @@ const SUGGESTIONS_MAX: usize = 24;
 pub struct Problems {
     file: String,
     source: String,
+    /// Where each line starts.
+    lines: Vec<usize>,
     list: Vec<Problem>,
 }
 
 impl Problems {
     /// No problems yet, of the source `source` that is called `file`.
     pub fn new(file: &str, source: &str) -> Self {
-        Problems { file: file.to_owned(), source: source.to_owned(), list: Vec::new() }
+        let newlines = source.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
+        let lines = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
+        Problems { file: file.to_owned(), source: source.to_owned(), lines, list: Vec::new() }
     }
 
     /// The problems, in the order of their place.
@@ -208,10 +215,19 @@ impl Problems {
         start..floor(span.end.max(start)).max(start)
     }
 
+    /// Line and column of the byte at `at`, from 1; columns count characters.
     fn place(&self, at: usize) -> (usize, usize) {
-        let before = &self.source[..at];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let line = self.lines.partition_point(|&start| start <= at);
+        let start = line.checked_sub(1).and_then(|line| self.lines.get(line)).copied().unwrap_or(0);
+        (line.max(1), self.source[start..at].chars().count() + 1)
+    }
+
+    /// The lines that `span` touches: their bytes and the number of the first.
+    fn window(&self, span: &Range<usize>) -> (Range<usize>, usize) {
+        let (first, _) = self.place(span.start);
+        let start = self.lines.get(first - 1).copied().unwrap_or(0);
+        let end = self.source[span.end..].find('\n').map_or(self.source.len(), |at| span.end + at);
+        (start..end, first)
     }
 
     fn render(&self, problem: &Problem) -> String {
@@ -219,15 +235,24 @@ impl Problems {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let caret = AnnotationKind::Primary.span(problem.span.clone());
+        let other = problem.other.as_ref().map(|(span, label)| (self.clamp(span.clone()), label));
+        let around = other.iter().fold(problem.span.clone(), |around, (span, _)| {
+            around.start.min(span.start)..around.end.max(span.end)
+        });
+        // Only the lines in question: a renderer takes time by the length of what it is given.
+        let (window, first) = self.window(&around);
+        let inside = |span: &Range<usize>| span.start - window.start..span.end - window.start;
+        let caret = AnnotationKind::Primary.span(inside(&problem.span));
         let caret = match &problem.label {
             Some(label) => caret.label(label.as_str()),
             None => caret,
         };
-        let mut snippet = Snippet::source(self.source.as_str()).path(self.file.as_str()).annotation(caret);
-        if let Some((span, label)) = &problem.other {
-            let span = self.clamp(span.clone());
-            snippet = snippet.annotation(AnnotationKind::Context.span(span).label(label.as_str()));
+        let mut snippet = Snippet::source(&self.source[window.clone()])
+            .line_start(first)
+            .path(self.file.as_str())
+            .annotation(caret);
+        if let Some((span, label)) = &other {
+            snippet = snippet.annotation(AnnotationKind::Context.span(inside(span)).label(label.as_str()));
         }
         let mut group = level.primary_title(problem.message.as_str()).element(snippet);
         if let Some(suggestion) = &problem.suggestion {
@@ -238,13 +263,17 @@ impl Problems {
 }
 
 impl fmt::Display for Problems {
-    /// Every problem with `file:line:column`, the line with a caret under the place, and the suggestion.
+    /// Every problem (of very many the first [`SHOWN_MAX`]) with `file:line:column`, the line with a caret
+    /// under the place, and the suggestion.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, problem) in self.list.iter().enumerate() {
+        for (place, problem) in self.list.iter().take(SHOWN_MAX).enumerate() {
             if place > 0 {
                 f.write_str("\n\n")?;
             }
             f.write_str(&self.render(problem))?;
+        }
+        if self.list.len() > SHOWN_MAX {
+            write!(f, "\n\nand {} more problems", self.list.len() - SHOWN_MAX)?;
         }
         Ok(())
     }

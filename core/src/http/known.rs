@@ -91,9 +91,9 @@ const HOP: Mask = Known::TransferEncoding.bit()
 pub(crate) struct Confusable;
 
 /// Whether `name` is `lower`, ignoring case. `lower` has only lower-case letters, digits and `-`; then
-/// setting bit 5 folds exactly: no other token byte is mapped onto one of those.
+/// setting bit 5 folds exactly: no other byte of a field name or value is mapped onto one of those.
 #[inline]
-fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+pub(crate) fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
     let mut difference = 0;
     for place in 0..N {
@@ -127,41 +127,64 @@ pub(crate) fn classify(name: &[u8]) -> Result<Known, Confusable> {
         (16, b'x') if is(name, b"x-forwarded-host") => Known::XForwardedHost,
         (17, b't') if is(name, b"transfer-encoding") => Known::TransferEncoding,
         (17, b'x') if is(name, b"x-forwarded-proto") => Known::XForwardedProto,
-        _ => return look_alike(name, first),
+        _ => return look_alike(name),
     };
     Ok(known)
 }
 
-/// The rest of [`classify`]: a name that is none of the known ones.
+/// Letters and digits in lower case; zero for every other byte.
+const FOLD: [u8; 256] = {
+    let mut fold = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            fold[byte as usize] = byte | 0x20;
+        }
+        byte += 1;
+    }
+    fold
+};
+
+/// The rest of [`classify`]: a name that is none of the known ones. Its first two letters rule out nearly
+/// every name that is in use.
 #[inline]
-fn look_alike(name: &[u8], first: u8) -> Result<Known, Confusable> {
-    let first = if first.is_ascii_alphanumeric() {
-        first
-    } else {
-        // Punctuation in front hides the letter to switch on.
-        name.iter().find(|byte| byte.is_ascii_alphanumeric()).map_or(0, |byte| byte | 0x20)
+fn look_alike(name: &[u8]) -> Result<Known, Confusable> {
+    let [first, second] = match name {
+        [first, second, ..] if FOLD[usize::from(*first)] != 0 && FOLD[usize::from(*second)] != 0 => {
+            [FOLD[usize::from(*first)], FOLD[usize::from(*second)]]
+        }
+        _ => first_two(name),
     };
-    let drop = match first {
-        b'c' if squashes_to(name, b"contentlength") => return Err(Confusable),
-        b't' if squashes_to(name, b"transferencoding") => return Err(Confusable),
-        b'h' if squashes_to(name, b"host") => return Err(Confusable),
-        b'c' => squashes_to(name, b"connection"),
-        b't' => squashes_to(name, b"te") || squashes_to(name, b"trailer"),
-        b'h' => squashes_to(name, b"http2settings"),
-        b'e' => squashes_to(name, b"expect"),
-        b'f' => squashes_to(name, b"forwarded"),
-        b'k' => squashes_to(name, b"keepalive"),
-        b'p' => squashes_to(name, b"proxyconnection") || squashes_to(name, b"proxy"),
-        b'u' => squashes_to(name, b"upgrade"),
-        b'v' => squashes_to(name, b"via"),
-        b'x' => return Ok(forwarded_family(name)),
+    let drop = match (first, second) {
+        (b'c', b'o') if squashes_to(name, b"contentlength") => return Err(Confusable),
+        (b't', b'r') if squashes_to(name, b"transferencoding") => return Err(Confusable),
+        (b'h', b'o') if squashes_to(name, b"host") => return Err(Confusable),
+        (b'c', b'o') => squashes_to(name, b"connection"),
+        (b't', b'r') => squashes_to(name, b"trailer"),
+        (b't', b'e') => squashes_to(name, b"te"),
+        (b'h', b't') => squashes_to(name, b"http2settings"),
+        (b'e', b'x') => squashes_to(name, b"expect"),
+        (b'f', b'o') => squashes_to(name, b"forwarded"),
+        (b'k', b'e') => squashes_to(name, b"keepalive"),
+        (b'p', b'r') => squashes_to(name, b"proxyconnection") || squashes_to(name, b"proxy"),
+        (b'u', b'p') => squashes_to(name, b"upgrade"),
+        (b'v', b'i') => squashes_to(name, b"via"),
+        (b'x', b'r') => squashes_to(name, b"xrealip") || squashes_to(name, b"xrequestid"),
+        (b'x', b'f') => return Ok(forwarded_family(name)),
         _ => false,
     };
     Ok(if drop { Known::LookAlike } else { Known::Other })
 }
 
-/// `X-Forwarded-Port` and its like, `X_Forwarded_For` and its like, or something else.
+/// The first two letters or digits, wherever they are.
 #[inline]
+fn first_two(name: &[u8]) -> [u8; 2] {
+    let mut found = name.iter().map(|&byte| FOLD[usize::from(byte)]).filter(|&letter| letter != 0);
+    [found.next().unwrap_or(0), found.next().unwrap_or(0)]
+}
+
+/// `X-Forwarded-Port` and its like, `X_Forwarded_For` and its like, or something else.
+#[cold]
 fn forwarded_family(name: &[u8]) -> Known {
     const PREFIX: &[u8; 12] = b"x-forwarded-";
     if name.first_chunk::<12>().is_some_and(|start| is(start, PREFIX))
@@ -171,32 +194,28 @@ fn forwarded_family(name: &[u8]) -> Known {
     {
         return Known::XForwardedOther;
     }
-    if squashes_from(name, b"xforwarded") || squashes_to(name, b"xrealip") || squashes_to(name, b"xrequestid")
-    {
-        Known::LookAlike
-    } else {
-        Known::Other
-    }
+    let mut letters = name.iter().map(|&byte| FOLD[usize::from(byte)]).filter(|&letter| letter != 0);
+    let family = b"xforwarded".iter().all(|&want| letters.next() == Some(want));
+    if family { Known::LookAlike } else { Known::Other }
 }
 
 /// Whether the letters and digits of `name`, in lower case, are exactly `wanted`.
 #[inline]
 fn squashes_to(name: &[u8], wanted: &[u8]) -> bool {
-    let mut wanted = wanted.iter();
-    for byte in name.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
-        match wanted.next() {
-            Some(&want) if want == byte | 0x20 => {}
-            _ => return false,
+    if name.len() < wanted.len() {
+        return false;
+    }
+    let mut matched = 0;
+    for &byte in name {
+        let letter = FOLD[usize::from(byte)];
+        if letter != 0 {
+            if wanted.get(matched) != Some(&letter) {
+                return false;
+            }
+            matched += 1;
         }
     }
-    wanted.next().is_none()
-}
-
-/// Whether the letters and digits of `name`, in lower case, begin with `wanted`.
-#[inline]
-fn squashes_from(name: &[u8], wanted: &[u8]) -> bool {
-    let mut letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
-    wanted.iter().all(|&want| letters.next().is_some_and(|byte| byte | 0x20 == want))
+    matched == wanted.len()
 }
 
 #[cfg(test)]

@@ -24,14 +24,19 @@ pub struct PathRefused;
 
 /// May stand as it is.
 const PLAIN: u8 = 0;
-/// `/`: begins a segment that may be empty or dots.
-const SLASH: u8 = 1;
+/// `.`: plain, unless it begins a segment.
+const DOT: u8 = 0b10;
+/// `/`: begins a segment that may be empty or dots. Shifted left by one it meets the bit that it shares
+/// with [`DOT`], and no other class.
+const SLASH: u8 = 0b11;
 /// `%`.
-const ESCAPE: u8 = 2;
+const ESCAPE: u8 = 8;
 /// A visible byte outside the grammar of paths: escaped.
-const BARE: u8 = 3;
+const BARE: u8 = 16;
 /// Controls, space, `?`, `#`, `\` and bytes beyond ASCII.
-const REFUSED: u8 = 4;
+const REFUSED: u8 = 32;
+/// Any of these takes more than a look.
+const WORK: u8 = ESCAPE | BARE | REFUSED;
 
 const fn classes() -> [u8; 256] {
     let mut classes = [REFUSED; 256];
@@ -39,6 +44,7 @@ const fn classes() -> [u8; 256] {
     while byte < 0x7F {
         classes[byte as usize] = match byte {
             b'/' => SLASH,
+            b'.' => DOT,
             b'%' => ESCAPE,
             b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | b'[' | b']' => BARE,
             b'?' | b'#' | b'\\' => REFUSED,
@@ -73,18 +79,18 @@ pub fn normalize_path(path: &[u8], out: &mut Vec<u8>) -> Result<Normalised, Path
 }
 
 /// Whether `path` needs no work: only plain bytes, and no segment that is empty or begins with a dot.
+/// Without a branch per byte: each byte's class is a set of bits that is tested against the one before.
 #[inline]
 fn is_usual(path: &[u8]) -> bool {
     let [b'/', rest @ ..] = path else { return false };
-    let mut after_slash = true;
+    let mut found = 0;
+    let mut before = SLASH;
     for &byte in rest {
         let class = CLASS[usize::from(byte)];
-        if class > SLASH || (after_slash && (class == SLASH || byte == b'.')) {
-            return false;
-        }
-        after_slash = class == SLASH;
+        found |= class & (before << 1 | WORK);
+        before = class;
     }
-    true
+    found == 0
 }
 
 /// Writes the one form of a path that starts with `/`. The output is never more than three times as long.
@@ -134,7 +140,7 @@ fn unescape(segment: &[u8], out: &mut Vec<u8>) -> Result<(), PathRefused> {
     let mut bytes = segment.iter().copied();
     while let Some(byte) = bytes.next() {
         match CLASS[usize::from(byte)] {
-            PLAIN => out.push(byte),
+            PLAIN | DOT => out.push(byte),
             BARE => escape(byte, out),
             ESCAPE => {
                 let high = hex(bytes.next())?;
@@ -173,43 +179,71 @@ const HOST_BYTES_MAX: usize = 255;
 /// Writes the host of `host[:port]` in its one form: lower-case, without port and final dot, brackets of
 /// an IPv6 address kept. Returns its length, or `None` if it is no valid authority: empty, user
 /// information, anything but letters, digits, `-`, `_`, `.`, a bad address literal or port.
+#[inline]
 pub fn normalize_host(host: &[u8], out: &mut [u8; 256]) -> Option<usize> {
-    let name = authority_host(host)?;
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    let room = out.get_mut(..name.len())?;
-    for (to, from) in room.iter_mut().zip(name) {
-        *to = from.to_ascii_lowercase();
+    if host.first() == Some(&b'[') {
+        let name = authority_host(host)?;
+        let room = out.get_mut(..name.len())?;
+        for (to, from) in room.iter_mut().zip(name) {
+            *to = from.to_ascii_lowercase();
+        }
+        return Some(name.len());
     }
-    Some(name.len())
+    let mut end = 0;
+    for (to, &byte) in out.iter_mut().zip(host) {
+        let letter = NAME[usize::from(byte)];
+        if letter == 0 {
+            break;
+        }
+        *to = letter;
+        end += 1;
+    }
+    if !is_name(&host[..end]) || !is_port(&host[end..]) {
+        return None;
+    }
+    Some(end - usize::from(host[end - 1] == b'.'))
 }
 
 /// The host part of a valid `host[:port]` (RFC 3986 section 3.2.2, narrowed to what names and addresses use).
 #[inline]
 pub(crate) fn authority_host(authority: &[u8]) -> Option<&[u8]> {
-    let end = match authority {
-        [b'[', ..] => {
-            let end = memchr::memchr(b']', authority)?;
-            let text = std::str::from_utf8(&authority[1..end]).ok()?;
-            text.parse::<std::net::Ipv6Addr>().ok()?;
-            end + 1
+    let end = if authority.first() == Some(&b'[') {
+        let end = memchr::memchr(b']', authority)?;
+        let text = std::str::from_utf8(&authority[1..end]).ok()?;
+        text.parse::<std::net::Ipv6Addr>().ok()?;
+        end + 1
+    } else {
+        let end = authority.iter().position(|&byte| NAME[usize::from(byte)] == 0).unwrap_or(authority.len());
+        if !is_name(&authority[..end]) {
+            return None;
         }
-        _ => {
-            let end = authority.iter().position(|&byte| !is_name(byte)).unwrap_or(authority.len());
-            let name = &authority[..end];
-            // A lone or doubled dot is an empty label.
-            if name.is_empty() || name[0] == b'.' || name.ends_with(b"..") {
-                return None;
-            }
-            end
-        }
+        end
     };
     let (host, port) = authority.split_at(end);
-    (host.len() <= HOST_BYTES_MAX && is_port(port)).then_some(host)
+    is_port(port).then_some(host)
 }
 
+/// The bytes of a host name in lower case; zero for every other byte.
+const NAME: [u8; 256] = {
+    let mut name = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') {
+            name[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    name
+};
+
+/// Whether these bytes, each of which may stand in a name, are one: not too long, and no empty label at
+/// either end.
 #[inline]
-const fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+fn is_name(name: &[u8]) -> bool {
+    match name {
+        [] | [b'.', ..] | [.., b'.', b'.'] => false,
+        _ => name.len() <= HOST_BYTES_MAX,
+    }
 }
 
 /// Nothing, or `:` and a port number; `:` alone is allowed (RFC 3986 section 3.2.3).

@@ -45,27 +45,48 @@ pub fn conflicts(specs: &[RouteSpec]) -> Vec<Conflict> {
 
 /// Routes that can only tie with each other: same host, same precedence, same exact path or prefix.
 /// Regular expressions of one length may overlap whatever they are.
-type Group<'a> = (&'a HostMatch, Precedence, Option<&'a [u8]>);
+type Key<'a> = (&'a HostMatch, Precedence, Option<&'a [u8]>);
+
+/// The routes of one key, by the first name that they want an exact value of (`None`: of no name), then by
+/// that value: those that want another value of the same name need no comparison, so that a thousand
+/// routes that differ in the value of one header are compared with none.
+type Group<'a> = HashMap<Option<(bool, &'a [u8])>, HashMap<&'a [u8], Vec<usize>>>;
 
 fn ties(specs: &[RouteSpec]) -> Vec<Conflict> {
-    let mut groups: HashMap<Group<'_>, Vec<usize>> = HashMap::new();
-    let mut found: HashMap<usize, Conflict> = HashMap::new();
+    let mut groups: HashMap<Key<'_>, Group<'_>> = HashMap::new();
+    let mut found = Vec::new();
     for (second, spec) in specs.iter().enumerate() {
+        let path = match &spec.path {
+            PathMatch::Exact(path) | PathMatch::Prefix(path) => Some(&**path),
+            PathMatch::Regex(_) => None,
+        };
+        let (name, value) = first_exact(spec);
+        let mut tie: Option<(usize, &HostMatch)> = None;
         for host in &spec.hosts {
-            let path = match &spec.path {
-                PathMatch::Exact(path) | PathMatch::Prefix(path) => Some(&**path),
-                PathMatch::Regex(_) => None,
-            };
             let group = groups.entry((host, Precedence::of(spec, host), path)).or_default();
-            if let Some(&first) = group.iter().find(|&&first| overlap(&specs[first], spec)) {
-                found.entry(second).or_insert_with(|| Conflict::Tie { first, second, host: host.clone() });
-            }
-            group.push(second);
+            let comparable = group.iter().flat_map(|(other, values)| {
+                let same = values.get(value).into_iter().filter(|_| *other == name && name.is_some());
+                let all = values.values().filter(|_| *other != name || name.is_none());
+                same.chain(all).flatten().copied()
+            });
+            let first = comparable.filter(|&first| overlap(&specs[first], spec)).min();
+            tie = tie.or(first.map(|first| (first, host)));
+            group.entry(name).or_default().entry(value).or_default().push(second);
         }
+        found.extend(tie.map(|(first, host)| Conflict::Tie { first, second, host: host.clone() }));
     }
-    let mut found: Vec<_> = found.into_iter().collect();
-    found.sort_by_key(|(second, _)| *second);
-    found.into_iter().map(|(_, conflict)| conflict).collect()
+    found
+}
+
+/// The first condition on an exact value: whether on a header, its name, its value.
+fn first_exact(spec: &RouteSpec) -> (Option<(bool, &[u8])>, &[u8]) {
+    let named =
+        spec.headers.iter().map(|named| (true, named)).chain(spec.query.iter().map(|named| (false, named)));
+    let mut exact = named.filter_map(|(header, named)| match &named.value {
+        ValueMatch::Exact(value) => Some((Some((header, &*named.name)), &**value)),
+        _ => None,
+    });
+    exact.next().unwrap_or((None, b""))
 }
 
 /// Whether one request could match both, path and host aside.

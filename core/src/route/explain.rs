@@ -15,6 +15,8 @@ use crate::http::{OwnedRequest, RequestView};
 use crate::id::{ListenerIndex, RouteIndex};
 
 mod render;
+#[cfg(test)]
+mod tests;
 
 /// How many other routes an explanation lists per kind; the rest is counted.
 const OTHERS_MAX: usize = 10;

@@ -240,10 +240,11 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles `text`, in the syntax of the `regex` crate. Values are bytes: `.` is any character but a
-    /// line feed, and with `(?-u)` a pattern may also match what is not UTF-8.
+    /// Compiles `text`, in the syntax of the `regex` crate. Values are bytes and nearly always ASCII, so
+    /// classes such as `\w` are ASCII (as in RE2) and `.` is any byte but a line feed; `(?u)` asks for
+    /// Unicode.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        let hir = syntax::parse_with(text, &syntax::Config::new().utf8(false))
+        let hir = syntax::parse_with(text, &syntax::Config::new().utf8(false).unicode(false))
             .map_err(|error| PatternError::Syntax(error.to_string()))?;
         let whole = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
         meta::Builder::new()

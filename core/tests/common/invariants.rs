@@ -17,7 +17,7 @@ use pinion_core::http::{
     normalize_path,
 };
 
-use super::reader::{self, Reading};
+use pinion_core::sim::reader::{self, Reading};
 
 /// Ordinary limits.
 pub const LIMITS: HeadLimits = HeadLimits { head_bytes: 32 * 1024, uri_bytes: 8 * 1024 };

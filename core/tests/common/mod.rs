@@ -1,5 +1,4 @@
-//! What several test programs share.
+//! What several test programs share: invariants, and one function per parser that checks them.
 
 pub mod invariants;
-pub mod reader;
 pub mod targets;

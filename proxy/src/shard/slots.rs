@@ -25,6 +25,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::Shutdown;
 use slab::Slab;
 
+use monoio::io::{CancelHandle, Canceller};
+
 use crate::net::clock;
 use crate::net::wake::{Counter, new_timer};
 use crate::sys::socket::Socket;
@@ -64,6 +66,8 @@ pub(crate) enum Why {
 enum Cut {
     /// Wakes the waiting task.
     Wake,
+    /// Calls off the receive that a warm connection waits in.
+    Cool,
     /// Ends receiving on the socket: a pending receive returns 0 bytes, answers can still be sent.
     Reading(Socket),
     /// Ends both directions.
@@ -104,6 +108,8 @@ pub(crate) struct Slot {
     idle: Cell<bool>,
     kick: Cell<Option<Kick>>,
     probe: RefCell<Option<Probe>>,
+    /// Made when the connection first waits warm.
+    warm: RefCell<Option<Canceller>>,
 }
 
 struct Probe {
@@ -217,6 +223,7 @@ impl Slots {
         };
         for slot in &idle {
             slot.kick.set(Some(kick));
+            slot.cool();
             slot.wake();
         }
         idle.len()
@@ -224,6 +231,12 @@ impl Slots {
 }
 
 impl Slot {
+    /// Calls off the receive in flight of a warm connection.
+    fn cool(&self) {
+        let canceller = self.warm.take();
+        self.warm.replace(canceller.map(Canceller::cancel));
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -256,6 +269,7 @@ impl Slot {
         match cut {
             Some(Cut::Reading(socket)) => drop(rustix::net::shutdown(&socket, Shutdown::Read)),
             Some(Cut::Both(socket)) => drop(rustix::net::shutdown(&socket, Shutdown::Both)),
+            Some(Cut::Cool) => self.cool(),
             Some(Cut::Wake) | None => {}
         }
         self.wake();
@@ -428,6 +442,19 @@ impl Lease {
         self.slot.probe.replace(None);
     }
 
+    /// At `due`, calls off the receive that is started with the returned handle.
+    pub(crate) fn cool_at(&self, lane: Lane, due: Instant) -> CancelHandle {
+        self.timer(lane).idle.set(Duration::ZERO);
+        let handle = self.slot.warm.borrow_mut().get_or_insert_with(Canceller::new).handle();
+        self.arm(lane, due, Cut::Cool);
+        handle
+    }
+
+    /// Frees what waiting warm needed.
+    pub(crate) fn forget_warmth(&self) {
+        self.slot.warm.replace(None);
+    }
+
     /// Marks the connection idle, so that it can be kicked.
     pub(crate) fn set_idle(&self, idle: bool) {
         self.slot.idle.set(idle);
@@ -442,6 +469,11 @@ impl Lease {
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether something was asked of the connection.
+    pub(crate) fn is_kicked(&self) -> bool {
+        self.slot.kick.get().is_some()
     }
 
     /// Remembers the task of `cx` as the one to wake.

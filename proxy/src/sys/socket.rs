@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent};
 use monoio::net::TcpStream;
 
 use super::buffer::Buffer;
@@ -39,6 +39,19 @@ impl Socket {
         // keeps the stream alive as long as this future.
         let this = self.0.clone();
         let operation = unsafe { &mut *this.get() }.read(buffer);
+        operation.await
+    }
+
+    /// Like [`Socket::recv`], and can be called off: cancelling ends it with `ECANCELED` or, when bytes came
+    /// first, with those bytes. Nothing is lost either way, because the future is awaited to its end.
+    pub(crate) async fn recv_until_cancelled(
+        &self,
+        buffer: Buffer,
+        cancel: CancelHandle,
+    ) -> (io::Result<usize>, Buffer) {
+        // SAFETY: as in `recv`: `cancelable_read` clones the shared descriptor before it first waits.
+        let this = self.0.clone();
+        let operation = unsafe { &mut *this.get() }.cancelable_read(buffer, cancel);
         operation.await
     }
 

@@ -266,14 +266,18 @@ fn retry(section: &schema::Retry, problems: &mut Problems) -> Retry {
 /// that is not unique. Values of headers stay out: names are shown in metrics and logs.
 fn derive_names(specs: &mut [RouteSpec], given: &HashMap<String, Range<usize>>) {
     let mut taken: HashSet<String> = given.keys().cloned().collect();
+    // How often each name was derived, so that a thousand equal ones are not counted through again.
+    let mut numbers: HashMap<String, u32> = HashMap::new();
     for spec in specs.iter_mut().filter(|spec| spec.route.name.is_empty()) {
         let base = derived_name(spec);
-        let mut name = base.clone();
-        let mut number = 2;
-        while !taken.insert(name.clone()) {
-            name = format!("{base} #{number}");
-            number += 1;
-        }
+        let number = numbers.entry(base.clone()).or_insert(0);
+        let name = loop {
+            *number += 1;
+            let name = if *number == 1 { base.clone() } else { format!("{base} #{number}") };
+            if taken.insert(name.clone()) {
+                break name;
+            }
+        };
         spec.route.name = name.into();
     }
 }

@@ -111,6 +111,20 @@ pub struct Exchange {
     until_close: bool,
     upstream_keeps: bool,
     told_keep: bool,
+    #[cfg(test)]
+    pub(super) planted: Option<Planted>,
+}
+
+/// Bugs that the simulation has to find.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Planted {
+    /// Bytes behind a response don't count.
+    SurplusForgiven,
+    /// An upstream that answered early is used again at once.
+    EarlyAnswerForgiven,
+    /// What is not idempotent is sent again, too.
+    RetriesEverything,
 }
 
 impl Exchange {
@@ -134,7 +148,14 @@ impl Exchange {
             until_close: false,
             upstream_keeps: false,
             told_keep: false,
+            #[cfg(test)]
+            planted: None,
         }
+    }
+
+    #[cfg(test)]
+    fn has(&self, bug: Planted) -> bool {
+        self.planted == Some(bug)
     }
 
     /// The proxy begins to drain: the client's connection ends with this exchange if it can still be told.
@@ -238,6 +259,10 @@ impl Exchange {
         if self.response == Response::Body {
             self.response = Response::Done;
             self.upstream_keeps &= !surplus;
+            #[cfg(test)]
+            if self.has(Planted::SurplusForgiven) {
+                self.upstream_keeps |= surplus;
+            }
         }
     }
 
@@ -300,6 +325,10 @@ impl Exchange {
 
     /// What becomes of the upstream's connection.
     pub fn upstream(&self) -> Reuse {
+        #[cfg(test)]
+        if self.has(Planted::EarlyAnswerForgiven) && self.upstream_keeps {
+            return Reuse::Keep;
+        }
         let keep = self.upstream_keeps
             && !self.closes_upstream
             && self.response == Response::Done
@@ -319,6 +348,10 @@ impl Exchange {
         if !self.is_repeatable() || self.answered {
             return false;
         }
+        #[cfg(test)]
+        if self.has(Planted::RetriesEverything) {
+            return fault.row().retry != Retry::Never;
+        }
         match fault.row().retry {
             Retry::Safe => !self.sent,
             Retry::Idempotent => !self.sent || (reused_connection && self.method.is_idempotent()),
@@ -332,5 +365,7 @@ impl Exchange {
     }
 }
 
+#[cfg(test)]
+mod sim_tests;
 #[cfg(test)]
 mod tests;

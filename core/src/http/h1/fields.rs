@@ -12,7 +12,7 @@
 use httparse::Header;
 
 use super::super::head::{Field, Fields, Framing, Known, Span, Version};
-use super::super::known::classify;
+use super::super::known::{classify, is};
 use super::parse::HeadError;
 
 /// Names that one head's Connection fields may list besides the usual options; more is refused. 16 is
@@ -112,8 +112,12 @@ impl Facts {
                 continue;
             }
             let value = field.value.of(bytes);
-            if value.eq_ignore_ascii_case(b"keep-alive") {
+            if is(value, b"keep-alive") {
                 self.keep_alive = true;
+                continue;
+            }
+            if is(value, b"close") {
+                self.close = true;
                 continue;
             }
             for option in list(value) {
@@ -169,7 +173,7 @@ impl Facts {
                 return Err(HeadError::CodingInHttp10);
             }
             let value = self.coding.of(bytes);
-            if self.codings == 1 && value.eq_ignore_ascii_case(b"chunked") {
+            if self.codings == 1 && is(value, b"chunked") {
                 return Ok(Some(Framing::Chunked));
             }
             return Err(refuse_coding(value, self.codings));

@@ -2,13 +2,7 @@
 //!
 //! It shares no code with the product and is far narrower than the RFC: one way to write each thing.
 //! Slow and simple on purpose. Whatever the proxy sends must pass it with nothing left over or missing.
-
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::panic,
-    reason = "each test program includes this file and uses its part"
-)]
+//! The simulation's peers read with it, and so do the property tests and fuzz targets.
 
 /// A message as this reader understands it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,6 +147,9 @@ fn framing(message: &Message) -> Result<Option<usize>, String> {
 }
 
 /// Reads one request from the start of `bytes`.
+///
+/// # Errors
+/// What makes it no message.
 pub fn read_request(bytes: &[u8]) -> Result<Reading, String> {
     let Some((mut message, used)) = head(bytes)? else { return Ok(Reading::Part) };
     let [method, target, version] = &message.start;
@@ -187,6 +184,9 @@ pub fn read_request(bytes: &[u8]) -> Result<Reading, String> {
 }
 
 /// Reads one response from the start of `bytes`. `ended`: nothing follows, the connection was closed.
+///
+/// # Errors
+/// What makes it no message.
 pub fn read_response(bytes: &[u8], to_head: bool, ended: bool) -> Result<Reading, String> {
     let Some((mut message, used)) = head(bytes)? else { return Ok(Reading::Part) };
     let status = message.status();
