@@ -3,6 +3,8 @@
 //!
 //! Not here: reloading under load (needs traffic).
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's help fails by panicking")]
+
 mod support;
 
 use std::collections::BTreeSet;
