@@ -68,7 +68,7 @@ fn build_arguments(folder: &Path) -> Result<Vec<String>, Problem> {
         name => name.to_owned(),
     };
     let mut arguments: Vec<String> =
-        ["build", "--quiet", "--bin", "pinion", "--bin", "pinion-load"].map(str::to_owned).to_vec();
+        ["build", "--bin", "pinion", "--bin", "pinion-load"].map(str::to_owned).to_vec();
     arguments.extend([
         "--profile".to_owned(),
         profile,

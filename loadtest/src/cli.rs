@@ -30,7 +30,7 @@ Paths (directives may follow one another, as in /delay/50ms/status/503/bytes/10)
 
 Examples:
   pinion-load origin --listen 127.0.0.1:9001 --name my-service --version-label v1
-  pinion-load origin --listen unix:/tmp/v2.sock --version-label v2 --delay exp:2ms
+  pinion-load origin --listen unix:v2.sock --version-label v2 --delay exp:2ms
   pinion-load origin --listen 127.0.0.1:9001 --stall 2s:500ms";
 
 /// Open-loop load generator and scriptable origin server.
@@ -101,7 +101,7 @@ impl fmt::Display for Rate {
 /// Options of the generator.
 #[derive(Args)]
 pub(crate) struct LoadOptions {
-    /// Where to send: http://HOST[:PORT]/PATH
+    /// Where to send: `http://HOST:PORT/PATH`
     #[arg(required = true)]
     pub(crate) url: Option<Target>,
     /// Requests a second, or `max` for a closed loop

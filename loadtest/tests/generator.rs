@@ -65,15 +65,17 @@ fn a_stall_shows_in_the_latency_but_not_in_the_service_time() {
             (Some(1600), Some(0)),
             "{report:#}"
         );
-        // 400 of 1600 requests fell due during the stall: of all, 1 % waited longer than 960 ms.
-        let p99 = millis(&report, "latency", "p99");
-        assert!((850.0..1500.0).contains(&p99), "{report:#}");
-        // The 4 that were in flight are 0.25 % of the service times.
-        let service = millis(&report, "service_time", "p99");
-        assert!(service < 250.0, "{report:#}");
+        // 400 of 1600 requests fell due during the stall: 5 % of all waited longer than 800 ms, 1 % longer
+        // than 960 ms.
+        let latency = |percentile| millis(&report, "latency", percentile);
+        assert!(latency("p95") >= 750.0 && latency("p99") >= 900.0, "{report:#}");
+        // The 4 that were in flight are 0.25 % of the service times. A machine with much other work delays
+        // a few more, but not 5 %.
+        let service = |percentile| millis(&report, "service_time", percentile);
+        assert!(service("p95") < 250.0 && service("p99") < latency("p99"), "{report:#}");
         assert!(millis(&report, "service_time", "max") >= 900.0, "{report:#}");
         let blocked = report["blocked"].as_u64().unwrap();
-        assert!((300..=800).contains(&blocked), "{report:#}");
+        assert!(blocked >= 300, "{report:#}");
     }
 }
 
