@@ -21,11 +21,14 @@ mod support;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use support::{PATIENCE, Pinion, drivers, free_address};
+use support::{Pinion, drivers, free_address};
 
 const RELOADS: u64 = 200;
 const REQUESTS: u64 = 50_000;
+/// The longest wait for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 8;
 /// Clients that open a new connection for each request: they meet listening sockets, not only kept ones.
 const HASTY: usize = 2;
@@ -62,7 +65,7 @@ impl Client {
     fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("connecting: {error}"));
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
         Client(BufReader::new(stream))
     }
 
@@ -124,6 +127,15 @@ fn load(web: SocketAddr, hasty: bool, acknowledged: &AtomicU64, asked: &AtomicU6
     }
 }
 
+/// Ends the clients also when the test fails: it waits for them.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn no_request_fails_over_200_reloads() {
     for driver in drivers() {
@@ -133,6 +145,7 @@ fn no_request_fails_over_200_reloads() {
         let (acknowledged, asked, stop) = (AtomicU64::new(1), AtomicU64::new(0), AtomicBool::new(false));
         let mut refused = 0;
         std::thread::scope(|scope| {
+            let _stops = Stops(&stop);
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|client| {
                     scope.spawn({
