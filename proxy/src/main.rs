@@ -1,5 +1,7 @@
 //! `pinion`: the data plane of Pinion. This file only names the parts; [`boot`] starts them.
 
+#![deny(unsafe_code)]
+
 mod admin;
 mod boot;
 mod config;

@@ -78,6 +78,7 @@ pub struct OwnedRequest {
 }
 
 impl OwnedRequest {
+    // ALLOC: questions of `explain` and of tests own their bytes; no request that is served comes here.
     /// A request for `target` (`/path?query`) at `authority` (`host[:port]`), normalised as one from the
     /// wire would be; `None` where such a request would be refused.
     pub fn new(method: &[u8], authority: &[u8], target: &[u8]) -> Option<Self> {
@@ -99,6 +100,7 @@ impl OwnedRequest {
         })
     }
 
+    // ALLOC: as above.
     /// The same request with one more field.
     #[must_use]
     pub fn with_header(mut self, name: &[u8], value: &[u8]) -> Self {

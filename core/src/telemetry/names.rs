@@ -112,7 +112,6 @@ families! {
     SHARD_ACCEPT_ERRORS: Counter "pinion_shard_accept_errors_total" "" ["shard"] "Accepts that failed";
     SHARD_BUFFERS_IN_USE: Gauge "pinion_shard_buffers_in_use" "" ["shard"] "Pooled buffers in use";
     SHARD_BUFFER_BYTES: Gauge "pinion_shard_buffer_bytes" "bytes" ["shard"] "Bytes of pooled buffers held";
-    SHARD_TURNS: Counter "pinion_shard_turns_total" "" ["shard"] "Turns of the event loop";
     SHARD_LOOP_LAG: Histogram "pinion_shard_loop_lag_seconds" "seconds" ["shard"] "How late timers ran";
     SHARD_ALLOCATIONS: Counter "pinion_shard_allocations_total" "" ["shard"] "Heap allocations of the shard's thread, where the allocator counts them";
     SHARD_CONFIG_GENERATION: Gauge "pinion_shard_config_generation" "" ["shard"] "Generation of the configuration in force on the shard";

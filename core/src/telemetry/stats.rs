@@ -72,8 +72,6 @@ pub struct ShardStats {
     /// Heap allocations of the shard's thread, counted by the allocator's hook where one is installed.
     pub allocations: Counter,
     // Second pair: written by every turn of the loop.
-    /// Turns of the event loop.
-    pub turns: Counter,
     /// How late timers ran: the time between due and done.
     pub loop_lag: Histogram,
     // The rest is rare.
@@ -103,7 +101,6 @@ impl Default for ShardStats {
             relay_bytes_splice: Default::default(),
             log_dropped: Counter::new(),
             allocations: Counter::new(),
-            turns: Counter::new(),
             loop_lag: Histogram::new(),
             generation: Gauge::new(),
             accept_errors: Counter::new(),

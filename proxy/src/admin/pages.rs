@@ -181,7 +181,6 @@ pub(super) async fn shards(State(admin): State<Admin>) -> Response {
             "requests_total": stats.requests_total.get(),
             "buffers_in_use": stats.buffers_in_use.get(),
             "buffer_bytes": stats.buffer_bytes.get(),
-            "turns_total": stats.turns.get(),
             "loop_lag": durations([&stats.loop_lag]),
             "accept_errors_total": stats.accept_errors.get(),
             "parked_in_total": stats.parked_in.get(),

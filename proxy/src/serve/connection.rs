@@ -26,6 +26,7 @@ use pinion_core::time::Instant;
 
 use super::listen::Permit;
 use super::request::request;
+use crate::net;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
@@ -146,6 +147,13 @@ impl Downstream {
         })
     }
 
+    /// Whether the connection should end with the request in progress: the proxy drains, or the listener
+    /// has left the configuration since the request began with `tables`.
+    pub(crate) fn is_ending(&self, shard: &Shard, generation: u64) -> bool {
+        shard.draining().is_some()
+            || (shard.stats.generation.get() != generation && !shard.has_listener(self.view.listener.id))
+    }
+
     /// Brings the view up to the tables; `false` when the listener has left the configuration.
     pub(crate) fn refresh(&mut self, tables: &Tables) -> bool {
         self.view.generation == tables.shared.snapshot.generation
@@ -174,7 +182,7 @@ impl View {
 
 /// Starts a connection's task.
 pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>) {
-    monoio::spawn(run(shard.clone(), connection));
+    net::spawn(run(shard.clone(), connection));
 }
 
 /// Takes over a connection from another shard.
@@ -269,10 +277,15 @@ async fn idle(shard: &Shard, connection: &Downstream) -> Idle {
         if let Poll::Ready(ready) = readable.as_mut().poll(cx) {
             return Poll::Ready(if ready.is_ok() { Idle::Readable } else { Idle::Close });
         }
-        lease.poll_kick(cx).map(|kick| match kick {
-            Kick::Drain => Idle::Close,
-            Kick::Move(to) => Idle::Move(to),
-        })
+        while let Poll::Ready(kick) = lease.poll_kick(cx) {
+            match kick {
+                Kick::Drain => return Poll::Ready(Idle::Close),
+                Kick::Move(to) => return Poll::Ready(Idle::Move(to)),
+                Kick::Leave(id) if id == connection.view.listener.id => return Poll::Ready(Idle::Close),
+                Kick::Leave(_) => {}
+            }
+        }
+        Poll::Pending
     })
     .await;
     lease.set_idle(false);

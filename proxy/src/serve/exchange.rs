@@ -212,6 +212,7 @@ async fn converse(
         connection,
         cluster: &cluster,
         exchange: &call.exchange,
+        generation: call.tables.shared.snapshot.generation,
         story: &mut call.story,
         route,
         may_retry_status,

@@ -19,6 +19,7 @@ use pinion_core::telemetry::{ListenerStats, ShardStats};
 use rustix::net::{SendFlags, Shutdown};
 
 use super::connection::{self, Downstream, View};
+use crate::net;
 use crate::net::accept::{ACCEPT_BATCH, Accepted, Acceptor, peer_address};
 use crate::net::clock;
 use crate::net::parked::Parked;
@@ -91,7 +92,7 @@ pub(crate) fn listen(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
     };
     let stop = Rc::new(Stop::default());
     shard.listening.0.borrow_mut().insert(id, stop.clone());
-    monoio::spawn(accept(shard.clone(), id, acceptor, stop));
+    net::spawn(accept(shard.clone(), id, acceptor, stop));
 }
 
 async fn accept(shard: Rc<Shard>, id: ListenerId, acceptor: Acceptor, stop: Rc<Stop>) {

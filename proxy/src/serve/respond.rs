@@ -43,6 +43,8 @@ pub(crate) struct Responding<'a> {
     pub(crate) connection: &'a Downstream,
     pub(crate) cluster: &'a ClusterState,
     pub(crate) exchange: &'a RefCell<Exchange>,
+    /// The generation of the tables the request began with.
+    pub(crate) generation: u64,
     pub(crate) story: &'a mut Story,
     pub(crate) route: &'a Route,
     /// A status that the route retries is not passed on.
@@ -75,7 +77,7 @@ pub(crate) async fn respond(
         if call.may_retry_status && is_retried(call, head) {
             return Ok(Responded::Retry);
         }
-        if call.shard.draining().is_some() {
+        if call.connection.is_ending(call.shard, call.generation) {
             call.exchange.borrow_mut().on_drain();
         }
         let answer = call.exchange.borrow_mut().on_response_head(head)?;

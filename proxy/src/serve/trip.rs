@@ -17,6 +17,7 @@ pub(crate) struct Trip {
 
 /// A shard's free trips.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "trips move between this list and futures: by pointer, not by kilobytes")]
 pub(crate) struct Trips(RefCell<Vec<Box<Trip>>>);
 
 /// Free trips kept over a trim.

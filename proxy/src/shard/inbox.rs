@@ -23,7 +23,10 @@ pub(super) async fn run(shard: Rc<Shard>, wake: Counter) {
         while let Some(message) = shard.link.inbox.pop() {
             match message {
                 ShardMessage::Listen { id, fd } => serve::listen::listen(&shard, id, fd),
-                ShardMessage::Unlisten { id } => shard.listening.stop(id),
+                ShardMessage::Unlisten { id } => {
+                    shard.listening.stop(id);
+                    shard.slots.kick_idle(Kick::Leave(id), usize::MAX);
+                }
                 ShardMessage::Adopt(parked) => serve::connection::adopt(&shard, *parked),
                 ShardMessage::Drain { deadline_nanos } => drain(&shard, Instant::from_nanos(deadline_nanos)),
                 ShardMessage::Stop => return,

@@ -23,6 +23,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
+use pinion_core::id::ListenerId;
 use pinion_core::rng::Rng;
 use pinion_core::route::MatchScratch;
 use pinion_core::telemetry::ShardStats;
@@ -105,6 +106,11 @@ impl Shard {
             self.adopt();
         }
         self.tables.borrow().clone()
+    }
+
+    /// Whether the tables in force name the listener.
+    pub(crate) fn has_listener(&self, id: ListenerId) -> bool {
+        self.tables.borrow().shared.snapshot.listeners.iter().any(|listener| listener.id == id)
     }
 
     /// Takes over the published tables and says so.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pinion_core::id::ListenerId;
 use pinion_core::limits::{RATE_JUDGED_AFTER, TICK, WHEEL_SLOTS};
 use pinion_core::telemetry::ShardStats;
 use pinion_core::time::{Instant, Wheel};
@@ -95,6 +96,8 @@ pub(crate) enum Kick {
     Drain,
     /// Go to this shard.
     Move(usize),
+    /// Close, if this listener is yours: it left the configuration.
+    Leave(ListenerId),
 }
 
 /// One task's deadlines, and how to reach it while it idles.
@@ -141,6 +144,7 @@ pub(crate) struct Lease {
 
 impl Slots {
     pub(crate) fn new(stats: Arc<ShardStats>) -> std::io::Result<Self> {
+        // ALLOC: once a shard.
         Ok(Slots(Rc::new(Table {
             slots: RefCell::new(Slab::new()),
             wheel: RefCell::new(Wheel::new(TICK, WHEEL_SLOTS, clock::now())),
@@ -152,6 +156,7 @@ impl Slots {
     }
 
     /// A new slot, for one task.
+    // ALLOC: once a connection, at its start.
     pub(crate) fn lease(&self) -> Lease {
         let mut slots = self.0.slots.borrow_mut();
         let entry = slots.vacant_entry();
@@ -364,7 +369,7 @@ impl Lease {
         self.arm(lane, due, Cut::Both(socket.clone()));
     }
 
-    /// At `due`, wakes the task that waits in [`Lease::woken`].
+    /// At `due`, wakes the task that asked to be woken ([`Lease::wait_here`]).
     pub(crate) fn wake_at(&self, lane: Lane, due: Instant) {
         self.timer(lane).idle.set(Duration::ZERO);
         self.arm(lane, due, Cut::Wake);

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use super::link::ShardLink;
 use super::{Peers, Shard, chores, inbox};
 use crate::boot::{cpu, probe};
-use crate::net::Driver;
 use crate::net::wake::Counter;
+use crate::net::{self, Driver};
 use crate::telemetry::access::AccessSink;
 
 /// What a shard's thread needs to begin.
@@ -105,12 +105,12 @@ async fn serve(settings: ShardStart, report: &SyncSender<io::Result<()>>) {
         }
     };
     let slots = shard.slots.clone();
-    monoio::spawn(async move {
+    net::spawn(async move {
         if let Err(error) = slots.run().await {
             tracing::error!(%error, "the shard's timer failed");
         }
     });
-    monoio::spawn(chores::run(shard.clone()));
+    net::spawn(chores::run(shard.clone()));
     let _ = report.send(Ok(()));
     inbox::run(Rc::clone(&shard), wake).await;
 }

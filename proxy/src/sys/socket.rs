@@ -34,10 +34,10 @@ impl Socket {
     ///
     /// Dropping the future loses bytes that arrive meanwhile: only do so when closing.
     pub(crate) async fn recv(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        let this = self.0.clone();
         // SAFETY: see `stream`: the exclusive borrow ends before anything else of this socket runs, because
         // `read` only clones the shared descriptor into the operation that it returns. The clone of the `Rc`
         // keeps the stream alive as long as this future.
-        let this = self.0.clone();
         let operation = unsafe { &mut *this.get() }.read(buffer);
         operation.await
     }
@@ -49,8 +49,9 @@ impl Socket {
         buffer: Buffer,
         cancel: CancelHandle,
     ) -> (io::Result<usize>, Buffer) {
-        // SAFETY: as in `recv`: `cancelable_read` clones the shared descriptor before it first waits.
         let this = self.0.clone();
+        // SAFETY: this borrow lasts as long as the future, and nothing else is in flight meanwhile: only a
+        // connection between two requests waits here, which neither sends nor receives elsewhere.
         let operation = unsafe { &mut *this.get() }.cancelable_read(buffer, cancel);
         operation.await
     }
@@ -58,8 +59,8 @@ impl Socket {
     /// Sends from the unread part of `buffer`, once; may send less.
     pub(crate) async fn send_some(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
         // Not through monoio's `OwnedWriteHalf`, which shuts the sending direction down when it is dropped.
-        // SAFETY: as in `recv`: `write` only clones the shared descriptor.
         let this = self.0.clone();
+        // SAFETY: as in `recv`: `write` only clones the shared descriptor.
         let operation = unsafe { &mut *this.get() }.write(buffer);
         operation.await
     }

@@ -162,11 +162,10 @@ fn shards(page: &mut Page, shards: &[&ShardStats]) {
             shards.iter().map(|shard| shard.relay_bytes_splice[direction as usize].get()).sum::<u64>();
         page.sample(&names::RELAY_BYTES, &["splice", direction.label()], spliced);
     }
-    let counters: [(&Family, Of<Counter>); 5] = [
+    let counters: [(&Family, Of<Counter>); 4] = [
         (&names::SHARD_REQUESTS, |shard| &shard.requests_total),
         (&names::SHARD_CONNECTIONS_REBALANCED, |shard| &shard.connections_rebalanced),
         (&names::SHARD_ACCEPT_ERRORS, |shard| &shard.accept_errors),
-        (&names::SHARD_TURNS, |shard| &shard.turns),
         (&names::SHARD_ALLOCATIONS, |shard| &shard.allocations),
     ];
     let gauges: [(&Family, Of<Gauge>); 5] = [

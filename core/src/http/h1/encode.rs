@@ -16,7 +16,7 @@
 
 use super::super::edits::{HeaderEdits, is_host};
 use super::super::head::{
-    Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, Span, TargetForm, Version,
+    Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, TargetForm, Version,
 };
 use super::super::known::Mask;
 
@@ -233,7 +233,7 @@ fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Copies the fields that are forwarded. Lines between which nothing is left out go in one copy.
+/// Copies the fields that are forwarded. Lines between which nothing is left out or changed go in one copy.
 #[inline]
 fn copy_fields(
     out: &mut Vec<u8>,
@@ -245,25 +245,22 @@ fn copy_fields(
 ) {
     let edited = !edits.is_empty();
     let list = fields.as_slice();
-    let mut run = Span::default();
+    // After the last line comes the empty one.
+    let end = len.saturating_sub(2);
+    let mut run = list.first().map_or(end, |first| usize::from(first.name.start));
     for (place, field) in list.iter().enumerate() {
-        // A line ends where the next begins; after the last comes the empty line.
-        let end = list.get(place + 1).map_or(len.saturating_sub(2), |next| usize::from(next.name.start));
-        if field.hop || skip & field.known.bit() != 0 || (edited && is_edited(field, bytes, edits)) {
+        let dropped =
+            field.hop | (skip & field.known.bit() != 0) || (edited && is_edited(field, bytes, edits));
+        if field.canonical & !dropped {
             continue;
         }
-        if !is_canonical(field, end, bytes) {
-            out.extend_from_slice(run.of(bytes));
-            run = Span::default();
+        out.extend_from_slice(bytes.get(run..usize::from(field.name.start)).unwrap_or(&[]));
+        if !dropped {
             line(out, field.name.of(bytes), field.value.of(bytes));
-        } else if run.end == field.name.start && run.end != 0 {
-            run.end = end as u16;
-        } else {
-            out.extend_from_slice(run.of(bytes));
-            run = Span::at(usize::from(field.name.start), end);
         }
+        run = list.get(place + 1).map_or(end, |next| usize::from(next.name.start));
     }
-    out.extend_from_slice(run.of(bytes));
+    out.extend_from_slice(bytes.get(run..end).unwrap_or(&[]));
 }
 
 /// Whether an edit leaves this field out. Host can be replaced, never removed.
@@ -271,15 +268,6 @@ fn copy_fields(
 fn is_edited(field: &Field, bytes: &[u8], edits: &HeaderEdits) -> bool {
     let name = field.name.of(bytes);
     if field.known == Known::Host { edits.sets(name) } else { edits.drops(name) }
-}
-
-/// Whether the line is `Name: value CR LF` with exactly one space.
-#[inline]
-fn is_canonical(field: &Field, end: usize, bytes: &[u8]) -> bool {
-    let colon = usize::from(field.name.end);
-    usize::from(field.value.start) == colon + 2
-        && usize::from(field.value.end) + 2 == end
-        && bytes.get(colon + 1) == Some(&b' ')
 }
 
 /// The forwarded fields that are written anew instead of being copied.

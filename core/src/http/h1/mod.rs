@@ -10,4 +10,5 @@ pub mod conn;
 pub mod encode;
 mod fields;
 pub mod parse;
+mod scan;
 mod trailers;
