@@ -6,6 +6,8 @@ mod admin;
 mod boot;
 mod config;
 mod net;
+#[cfg(debug_assertions)]
+mod plant;
 mod publish;
 mod serve;
 mod shard;

@@ -20,6 +20,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pinion_core::config::Listener;
+use pinion_core::fault::Fault;
 use pinion_core::id::{ListenerId, ListenerIndex};
 use pinion_core::telemetry::ListenerStats;
 use pinion_core::time::Instant;
@@ -32,7 +33,7 @@ use crate::net::clock;
 use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
 use crate::net::send::finish_sending;
 use crate::shard::Shard;
-use crate::shard::link::ShardMessage;
+use crate::shard::link::{Counted, ShardMessage};
 use crate::shard::slots::{Kick, Lane, Lease};
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
@@ -185,8 +186,8 @@ pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>) {
     net::spawn(run(shard.clone(), connection));
 }
 
-/// Takes over a connection from another shard.
-pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked) {
+/// Takes over a parked connection, from another shard or just accepted.
+pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     debug_assert_eq!(parked.version, PARKED_VERSION);
     let ParkedProtocol::Http1 = parked.protocol;
     let tables = shard.tables();
@@ -197,7 +198,7 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked) {
         shard.stats.accept_errors.inc();
         return;
     };
-    let permit = Permit::moved(shard, &tables, view.index.index());
+    let permit = Permit::held(shard, &tables, view.index.index(), counted);
     let mut connection = Downstream::new(shard, view, socket, permit, parked.peer);
     connection.requests = parked.requests;
     connection.accepted = parked.accepted;
@@ -213,19 +214,16 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked) {
     start(shard, connection);
 }
 
-/// Sends a parked connection to another shard; gives it back when that shard's inbox is full.
-pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked) -> Result<(), Parked> {
+/// Sends a parked connection to another shard; false, and it is closed, when that shard's inbox is full.
+pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked, counted: Counted) -> bool {
     let Some(link) = shard.peers.get().and_then(|peers| peers.get(to)) else {
-        return Err(parked);
+        return false;
     };
-    match link.send(ShardMessage::Adopt(Box::new(parked))) {
-        Ok(()) => {
-            shard.stats.parked_out.inc();
-            Ok(())
-        }
-        Err(ShardMessage::Adopt(parked)) => Err(*parked),
-        Err(_) => Ok(()),
+    let sent = link.send(ShardMessage::Adopt(Box::new(parked), counted)).is_ok();
+    if sent {
+        shard.stats.parked_out.inc();
     }
+    sent
 }
 
 async fn run(shard: Rc<Shard>, mut connection: Box<Downstream>) {
@@ -299,24 +297,32 @@ fn depart(shard: &Shard, connection: Box<Downstream>, to: usize) -> Result<(), B
     let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(&connection.socket, 0) else {
         return Err(connection);
     };
+    let tables = shard.tables();
+    let id = connection.view.listener.id;
+    let place = tables.shared.snapshot.listeners.iter().position(|listener| listener.id == id);
+    // Counted twice until this shard lets go of it.
+    let Some(counted) = place.and_then(|place| Counted::again(&tables.shared, place)) else {
+        return Err(connection);
+    };
     let parked = Parked {
         version: PARKED_VERSION,
         fd,
         protocol: ParkedProtocol::Http1,
-        listener: connection.view.listener.id,
+        listener: id,
         peer: connection.peer,
         unread: connection.inbuf.as_ref().map(|buffer| buffer.unread().to_vec()).unwrap_or_default(),
         requests: connection.requests,
         accepted: connection.accepted,
     };
-    hand_on(shard, to, parked).map_err(|_| connection)
+    if hand_on(shard, to, parked, counted) { Ok(()) } else { Err(connection) }
 }
 
 /// Serves requests until none is waiting: the work done in a seat.
 pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> (Box<Downstream>, Next) {
     let inbuf = connection.inbuf.take().or_else(|| shard.buffers.take(Size::Small));
     let Some(mut inbuf) = inbuf else {
-        super::answer::without_memory(&shard, &connection);
+        shard.stats.faults[Fault::MemoryLimit.index()].inc();
+        super::answer::without_memory(&connection);
         return (connection, Next::Close);
     };
     let mut trip = shard.trips.take();
@@ -399,4 +405,22 @@ async fn linger(connection: &Downstream, mut buffer: Buffer) {
         }
     }
     connection.lease.disarm(Lane::Read);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::slots::Slot;
+
+    /// What an idle connection holds, in bytes; the whole is measured by `tests/memory.rs`.
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn future<F: Future>(_: impl Fn(Rc<Shard>, Box<Downstream>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let sizes = [future(run), size_of::<Downstream>(), size_of::<Slot>()];
+        eprintln!("future {}, connection {}, slot {} bytes", sizes[0], sizes[1], sizes[2]);
+        assert!(sizes[0] <= 512, "the idle future has {} bytes", sizes[0]);
+        assert!(sizes.iter().sum::<usize>() <= 1_024, "{sizes:?}");
+    }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Seen<'a> {
 
 /// Counts a finished request and logs it.
 pub(crate) fn record(shard: &Shard, story: &Story, seen: &Seen<'_>) {
+    #[cfg(debug_assertions)]
+    crate::plant::on_request();
     shard.stats.requests_total.inc();
     seen.connection.view.stats.requests_total.inc();
     if let Some(fault) = story.fault {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Invariants: an idle connection holds no seat; taking and giving back a seat allocates nothing once the
-//! shard has as many seats as it ever had active connections; `trim` frees those of the last peak.
+//! shard has as many seats as it ever had active connections; `trim` frees what the last period did not need.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -58,6 +58,9 @@ fn new_seat() -> Pin<Box<dyn Seat>> {
     Box::pin(Place { work: None, make: super::connection::serve })
 }
 
+/// Free seats that `trim` leaves alone, so that ordinary load does not allocate each time it comes back.
+const SEATS_KEPT: usize = 64;
+
 /// A shard's free seats.
 #[derive(Default)]
 pub(crate) struct Seats {
@@ -84,7 +87,7 @@ impl Seats {
     /// Frees the seats that were not needed since the last call.
     pub(crate) fn trim(&self) {
         let needed = self.peak.get() - self.taken.get();
-        self.free.borrow_mut().truncate(needed);
+        self.free.borrow_mut().truncate(needed.max(SEATS_KEPT));
         self.peak.set(self.taken.get());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Boxed, because heads are more than a kilobyte each and futures are moved.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pinion_core::http::{RequestHead, ResponseHead};
 
@@ -18,15 +18,22 @@ pub(crate) struct Trip {
 /// A shard's free trips.
 #[derive(Default)]
 #[expect(clippy::vec_box, reason = "trips move between this list and futures: by pointer, not by kilobytes")]
-pub(crate) struct Trips(RefCell<Vec<Box<Trip>>>);
+pub(crate) struct Trips {
+    free: RefCell<Vec<Box<Trip>>>,
+    taken: Cell<usize>,
+    /// The most that were taken at once since the last trim.
+    peak: Cell<usize>,
+}
 
-/// Free trips kept over a trim.
+/// Free trips that `trim` leaves alone.
 const TRIPS_KEPT: usize = 64;
 
 impl Trips {
     /// Working memory; allocated only beyond the most that were ever in use at once.
     pub(crate) fn take(&self) -> Box<Trip> {
-        self.0.borrow_mut().pop().unwrap_or_else(|| {
+        self.taken.set(self.taken.get() + 1);
+        self.peak.set(self.peak.get().max(self.taken.get()));
+        self.free.borrow_mut().pop().unwrap_or_else(|| {
             // ALLOC: as many as requests were ever in progress at once.
             Box::new(Trip {
                 head: RequestHead::new(),
@@ -39,11 +46,14 @@ impl Trips {
 
     /// Gives working memory back.
     pub(crate) fn give(&self, trip: Box<Trip>) {
-        self.0.borrow_mut().push(trip);
+        self.taken.set(self.taken.get() - 1);
+        self.free.borrow_mut().push(trip);
     }
 
-    /// Frees all but a few.
+    /// Frees what was not needed since the last call.
     pub(crate) fn trim(&self) {
-        self.0.borrow_mut().truncate(TRIPS_KEPT);
+        let needed = self.peak.get() - self.taken.get();
+        self.free.borrow_mut().truncate(needed.max(TRIPS_KEPT));
+        self.peak.set(self.taken.get());
     }
 }

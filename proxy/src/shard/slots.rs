@@ -1,7 +1,7 @@
 //! The shard's table of connections and their deadlines: one coarse wheel, no timer operation a request.
 //!
 //! ```text
-//!   arm(due)  -> writes the slot's fields; files a key in the wheel only if none fires earlier
+//!   arm(due)  -> writes the slot's fields; moves its key in the wheel unless that fires earlier
 //!   timerfd   -> armed for the wheel's next key
 //!   fire(key) -> compare the slot's own deadlines: passed -> cut the socket or wake the task;
 //!                                                  moved  -> file again ("lazy re-filing")
@@ -104,7 +104,7 @@ pub(crate) enum Kick {
 #[derive(Default)]
 pub(crate) struct Slot {
     timers: [Timer; LANES],
-    /// The earliest key of this slot in the wheel.
+    /// When this slot's key fires in the wheel.
     filed: Cell<Option<Instant>>,
     key: Cell<u32>,
     waker: RefCell<Option<Waker>>,
@@ -181,10 +181,7 @@ impl Slots {
         self.0.wheel.borrow_mut().advance(now, &mut fired);
         for key in fired.drain(..) {
             let slot = self.0.slots.borrow().get(key as usize).cloned();
-            // A key of an earlier user of the slot finds a later key filed, or no slot at all.
-            if let Some(slot) = slot
-                && slot.filed.get().is_some_and(|filed| filed <= now)
-            {
+            if let Some(slot) = slot {
                 slot.filed.set(None);
                 if let Some(due) = slot.check(now) {
                     self.file(&slot, due);
@@ -331,7 +328,7 @@ impl Timer {
 }
 
 /// Whether the client closed or reset the connection.
-fn client_gone(client: &Socket, half_close: bool) -> bool {
+pub(crate) fn client_gone(client: &Socket, half_close: bool) -> bool {
     let mut polled = [PollFd::new(client, PollFlags::RDHUP)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     if rustix::event::poll(&mut polled, Some(&now)).is_err() {
@@ -522,6 +519,8 @@ impl Slots {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.slots.0.slots.borrow_mut().remove(self.slot.key.get() as usize);
+        let key = self.slot.key.get();
+        self.slots.0.wheel.borrow_mut().remove(key);
+        self.slots.0.slots.borrow_mut().remove(key as usize);
     }
 }
