@@ -404,14 +404,18 @@ impl Pinion {
 
 impl Drop for Pinion {
     fn drop(&mut self) {
+        let mut ended = "still running".to_owned();
         if let Some(child) = &mut self.child {
+            if let Ok(Some(status)) = child.try_wait() {
+                ended = status.to_string();
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
         if std::thread::panicking() {
             // The collecting thread needs a moment for the last lines.
             sleep(Duration::from_millis(50));
-            eprintln!("--- pinion ({}) said:\n{}---", self.driver.label(), self.stderr());
+            eprintln!("--- pinion ({}), {ended}, said:\n{}---", self.driver.label(), self.stderr());
         }
     }
 }
