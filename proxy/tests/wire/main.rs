@@ -7,6 +7,13 @@
 //! Not here: configuration and admin port (`reload`, `admin`, `cli`), splitting of single messages at every
 //! byte (the parsers' own property tests in `core`).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's help fails by panicking"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire.rs"]
