@@ -1,13 +1,13 @@
 //! Finds the end of a body and rewrites its framing into one canonical form, in the buffer it came in.
 //!
 //! ```text
-//!            ┌───────────────┐   1*HEXDIG    ┌──────┐  BWS ";" ext  ┌───────────┐
-//!   chunked: │ Size (1st digit├─────────────▶│ Size ├──────────────▶│ Extension │
-//!            └──▲────────────┘               └──┬───┘               └────┬──────┘
-//!               │ CR LF                         │ CR LF                  │ CR LF
-//!          ┌────┴────┐     size bytes      ┌────▼────────────────────────▼──┐
-//!          │ DataEnd │◀────────────────────┤ Data, or Trailers after size 0 ├─▶ Done
-//!          └─────────┘                     └────────────────────────────────┘
+//!            ┌───────────┐     HEXDIG      ┌──────┐  BWS ";" ext  ┌───────────┐
+//!   chunked: │ SizeStart ├────────────────▶│ Size ├──────────────▶│ Extension │
+//!            └──▲────────┘                 └──┬───┘               └────┬──────┘
+//!               │ CR LF                       │ CR LF                  │ CR LF
+//!          ┌────┴─────┐    size bytes     ┌───▼────────────────────────▼───┐  empty line
+//!          │ DataCrLf │◀──────────────────┤ Data, or Trailers after size 0 ├────────────▶ Done
+//!          └──────────┘                   └────────────────────────────────┘
 //!   feed(buf):   [ kept: to be forwarded ][ gap ][ not this body's ]
 //!                0                      kept   consumed          len
 //! ```
