@@ -42,6 +42,26 @@ pub const ENDPOINT_IDLE_DEFAULT: usize = 256;
 /// Memory of pooled buffers per shard: connections beyond wait for a buffer, then 503. Key `shard_memory`.
 pub const SHARD_MEMORY_DEFAULT: usize = 256 * 1024 * 1024;
 
+/// Shards: more than any machine has CPUs, far below what tables per shard would cost. Refused by `check`.
+pub const SHARDS_MAX: u32 = 1024;
+/// The least `shard_memory` may be: 64 large buffers, enough to serve some requests at a time.
+pub const SHARD_MEMORY_MIN: usize = 64 * BUFFER_LARGE_BYTES;
+/// The least `header_bytes` may be: any browser's head fits. Refused by `check`.
+pub const HEADER_BYTES_MIN: usize = 1024;
+/// The least `uri_bytes` may be. Refused by `check`.
+pub const URI_BYTES_MIN: usize = 128;
+/// Bytes of a listener's, route's or cluster's name: they label metrics. Refused by `check`.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of one compiled regular expression: a larger one is refused by `check`. A repeated
+/// character class costs some 100 bytes a time, a Unicode one some 15 KiB.
+pub const REGEX_PROGRAM_BYTES_MAX: usize = 1024 * 1024;
+/// Lazily built tables of one regular expression on one shard; beyond, they are cleared and built anew.
+pub const REGEX_CACHE_BYTES: usize = 1024 * 1024;
+/// Tries after the first that a route may ask for: more only multiply an overload. Refused by `check`.
+pub const RETRY_ATTEMPTS_MAX: u32 = 10;
+/// Bytes of a direct response's body: it is kept in every snapshot and copied per answer. Refused by `check`.
+pub const DIRECT_BODY_BYTES_MAX: usize = 16 * 1024;
+
 /// The shard's timer tick: deadlines fire at most this late.
 pub const TICK: Duration = Duration::from_millis(20);
 /// Slots of the timer wheel; horizon 512 × 20 ms ≈ 10 s, later deadlines are re-filed.
@@ -52,3 +72,23 @@ pub const RATE_JUDGED_AFTER: Duration = Duration::from_secs(5);
 const _: () = assert!(HEADER_BYTES_DEFAULT <= HEADER_BYTES_MAX);
 const _: () = assert!(HEADER_BYTES_MAX < BUFFER_LARGE_BYTES && BUFFER_LARGE_BYTES <= u16::MAX as usize + 1);
 const _: () = assert!(URI_BYTES_DEFAULT < HEADER_BYTES_DEFAULT);
+
+/// Bytes of a method kept in an access log record; longer strings are cut, and the record says so.
+pub const LOG_METHOD_BYTES_MAX: usize = 32;
+/// Bytes of an authority kept in an access log record: a DNS name has at most 253, a port 6.
+pub const LOG_AUTHORITY_BYTES_MAX: usize = 260;
+/// Bytes of a path, and of a query, kept in an access log record.
+pub const LOG_PATH_BYTES_MAX: usize = 2 * 1024;
+/// Bytes of a request header field's value kept in an access log record.
+pub const LOG_HEADER_BYTES_MAX: usize = 512;
+/// Bytes of a configured name (listener, route, cluster) kept in an access log record.
+pub const LOG_NAME_BYTES_MAX: usize = 128;
+/// Bytes of an address kept in an access log record: `unix:` and the kernel's 108 bytes of path fit.
+pub const LOG_ADDRESS_BYTES_MAX: usize = 120;
+/// Bytes of one shard's ring of access log records: 3,000 records of about 330 bytes, 30 ms of a shard at
+/// 100,000 requests a second. A record that finds it full is dropped and counted.
+pub const LOG_RING_BYTES: usize = 1024 * 1024;
+/// Bytes of formatted access log written at once.
+pub const LOG_BATCH_BYTES: usize = 64 * 1024;
+/// Commands waiting for the access log's writer (reopen, new settings): further ones are refused.
+pub const LOG_COMMANDS_MAX: usize = 8;

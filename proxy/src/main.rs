@@ -1,3 +1,22 @@
-//! `pinion`: the data plane of Pinion.
+//! `pinion`: the data plane of Pinion. This file only names the parts; [`boot`] starts them.
 
-fn main() {}
+#![deny(unsafe_code)]
+
+mod admin;
+mod boot;
+mod config;
+mod net;
+#[cfg(debug_assertions)]
+mod plant;
+mod publish;
+mod serve;
+mod shard;
+mod sys;
+mod telemetry;
+mod upstream;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    boot::main()
+}

@@ -1,1 +1,32 @@
-//! Placeholder: filled by its own change.
+//! The configuration: from text to a snapshot, or to all that is wrong with it.
+//!
+//! - [`compile()`]: the one entry; pure, the program reads the file;
+//! - [`snapshot`]: what it compiles to, which shards read;
+//! - [`Problems`]: what is wrong, with places, carets and suggestions;
+//! - [`json_schema`]: the document's JSON Schema for editors.
+//!
+//! Inside: `schema` declares every key once, `read` reads documents by these declarations, `compile` checks
+//! and resolves.
+//!
+//! Not here: reading and watching the file, publishing snapshots (`pinion-proxy`).
+
+pub use compile::compile;
+pub use ids::Ids;
+pub use problem::{Problem, Problems, Severity};
+pub use schema::json_schema;
+pub use snapshot::{
+    AccessLogFormat, AccessLogPath, AccessLogSettings, Address, Cluster, DriverChoice, Endpoint, Listener,
+    ProxySettings, Snapshot,
+};
+
+mod compile;
+mod ids;
+pub mod problem;
+mod read;
+mod schema;
+pub mod snapshot;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod units;
+mod values;

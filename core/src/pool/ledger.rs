@@ -126,6 +126,11 @@ impl PoolLedger {
         Acquire::Wait
     }
 
+    /// A connect begins for which the caller has taken a credit already.
+    pub fn on_connecting(&mut self) {
+        self.connecting += 1;
+    }
+
     /// A connection that [`Acquire::Connect`] asked for is there and in use under `key`.
     pub fn on_connected(&mut self, key: u32) {
         debug_assert!(self.connecting > 0, "connected without connecting");

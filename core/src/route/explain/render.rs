@@ -1,0 +1,253 @@
+//! The two forms of an explanation: text for people, JSON for programs. Both say the same.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::{Explanation, Others};
+use crate::config::snapshot::Cluster;
+use crate::http::HeaderEdits;
+use crate::http::edits::Line;
+use crate::id::ClusterIndex;
+use crate::route::{Action, Retry, Route, RouteSpec};
+
+/// The text of configured or received bytes.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `1.5s`, as `Duration` shows it.
+fn time(time: Duration) -> String {
+    format!("{time:?}")
+}
+
+/// The conditions of a route, one phrase each.
+fn conditions(spec: &RouteSpec) -> Vec<String> {
+    let hosts: Vec<_> = spec.hosts.iter().map(ToString::to_string).collect();
+    let mut conditions = vec![format!("host {}", hosts.join(" or ")), format!("path {}", spec.path)];
+    if !spec.methods.is_empty() {
+        let methods: Vec<_> = spec.methods.iter().map(|method| text(method)).collect();
+        conditions.push(format!("method {}", methods.join(" or ")));
+    }
+    conditions.extend(
+        spec.headers.iter().map(|header| format!("header `{}` {}", text(&header.name), header.value)),
+    );
+    conditions.extend(spec.query.iter().map(|item| format!("query `{}` {}", text(&item.name), item.value)));
+    conditions
+}
+
+/// The conditions for another try, in the configuration's words.
+fn retry_words(retry: &Retry) -> Vec<String> {
+    let on = &retry.on;
+    let words = [
+        ("connect-failure", on.connect_failure),
+        ("refused-stream", on.refused_stream),
+        ("reset", on.reset),
+        ("5xx", on.server_error),
+        ("gateway-error", on.gateway_error),
+    ];
+    let words = words.into_iter().filter(|(_, set)| *set).map(|(word, _)| word.to_owned());
+    words.chain(on.statuses.iter().map(u16::to_string)).collect()
+}
+
+/// The edits of a head, one phrase each.
+fn edit_words(edits: &HeaderEdits) -> Vec<String> {
+    let line = |verb: &str, (name, value): &Line| format!("{verb} {}: {}", text(name), text(value));
+    let removed = edits.remove.iter().map(|name| format!("remove {}", text(name)));
+    let set = edits.set.iter().map(|field| line("set", field));
+    let added = edits.add.iter().map(|field| line("add", field));
+    removed.chain(set).chain(added).collect()
+}
+
+impl Explanation<'_> {
+    /// The chosen route with its conditions.
+    fn chosen(&self) -> Option<(&Route, &RouteSpec)> {
+        let index = self.route?.index();
+        Some((&self.snapshot.routes.routes()[index], &self.snapshot.routes.specs()[index]))
+    }
+
+    /// The clusters of an action with their share of the requests.
+    fn clusters(&self, action: &Action) -> Vec<(&Cluster, f64)> {
+        let cluster = |index: ClusterIndex| &*self.snapshot.clusters[index.index()];
+        match action {
+            Action::Cluster(index) => vec![(cluster(*index), 1.0)],
+            Action::Split(split) => {
+                let total = split.total() as f64;
+                split.parts().map(|(index, weight)| (cluster(index), weight as f64 / total)).collect()
+            }
+            Action::Direct(_) => Vec::new(),
+        }
+    }
+
+    /// The form for programs (`--json`).
+    pub fn json(&self) -> Json {
+        let listener = json!({
+            "name": &*self.listener.name,
+            "address": self.listener.address.to_string(),
+            "chosen": self.listener_reason,
+            "protocol": self.listener.protocol.label(),
+        });
+        let request = self.request.as_ref().map(|request| {
+            json!({
+                "method": text(&request.method),
+                "host": text(&request.host),
+                "path": text(&request.path),
+                "query": request.query.as_deref().map(text),
+            })
+        });
+        let outcome = match (&self.request, self.route) {
+            (None, _) => json!({ "kind": "refused", "status": 400 }),
+            (_, None) => json!({ "kind": "no_route", "status": 404 }),
+            _ => json!({ "kind": "route" }),
+        };
+        let others = |others: &Others| -> Json {
+            others
+                .list
+                .iter()
+                .map(|(index, reasons)| {
+                    let name = &*self.snapshot.routes.routes()[index.index()].name;
+                    json!({ "route": name, "reasons": reasons })
+                })
+                .collect()
+        };
+        json!({
+            "generation": self.snapshot.generation,
+            "listener": listener,
+            "request": request,
+            "outcome": outcome,
+            "route": self.chosen().map(|(route, spec)| self.route_json(route, spec)),
+            "also_match": others(&self.also),
+            "also_match_more": self.also.more,
+            "near_misses": others(&self.misses),
+            "near_misses_more": self.misses.more,
+        })
+    }
+
+    fn route_json(&self, route: &Route, spec: &RouteSpec) -> Json {
+        let clusters: Json = self
+            .clusters(&route.action)
+            .into_iter()
+            .map(|(cluster, share)| {
+                let endpoints = cluster.endpoints.iter().map(|endpoint| {
+                    json!({
+                        "address": endpoint.address.to_string(),
+                        "weight": endpoint.weight,
+                        "zone": endpoint.zone.as_deref(),
+                    })
+                });
+                json!({
+                    "name": &*cluster.name,
+                    "share": share,
+                    "balance": cluster.balance.label(),
+                    "endpoints": endpoints.collect::<Json>(),
+                    "timeouts": {
+                        "connect_seconds": cluster.timeouts.connect.as_secs_f64(),
+                        "first_byte_seconds": cluster.timeouts.first_byte.as_secs_f64(),
+                        "idle_seconds": cluster.timeouts.idle.as_secs_f64(),
+                        "pending_seconds": cluster.limits.pending_timeout.as_secs_f64(),
+                    },
+                })
+            })
+            .collect();
+        let direct = match &route.action {
+            Action::Direct(direct) => json!({ "status": direct.status, "body_bytes": direct.body.len() }),
+            _ => Json::Null,
+        };
+        json!({
+            "name": &*route.name,
+            "conditions": conditions(spec),
+            "clusters": clusters,
+            "direct_response": direct,
+            "timeout_seconds": route.timeout.map(|timeout| timeout.as_secs_f64()),
+            "retry": route.retry.as_ref().map(|retry| json!({ "attempts": retry.attempts, "on": retry_words(retry) })),
+            "request_headers": edit_words(&route.request_headers),
+            "response_headers": edit_words(&route.response_headers),
+        })
+    }
+
+    fn write_route(&self, f: &mut fmt::Formatter<'_>, route: &Route, spec: &RouteSpec) -> fmt::Result {
+        row(f, "route", &route.name)?;
+        row(f, "", &conditions(spec).join("; "))?;
+        if let Action::Direct(direct) = &route.action {
+            row(f, "answer", &format!("by the proxy: {}, {} bytes", direct.status, direct.body.len()))?;
+        }
+        for (cluster, share) in self.clusters(&route.action) {
+            let mut words = format!("{} ({}", cluster.name, cluster.balance.label());
+            if matches!(route.action, Action::Split(_)) {
+                write!(words, ", {:.2} % of requests", share * 100.0)?;
+            }
+            row(f, "cluster", &(words + ")"))?;
+            for endpoint in &cluster.endpoints {
+                let zone = endpoint.zone.as_ref().map_or_else(String::new, |zone| format!(", zone {zone}"));
+                row(f, "", &format!("{} weight {}{zone}", endpoint.address, endpoint.weight))?;
+            }
+            let (timeouts, limits) = (&cluster.timeouts, &cluster.limits);
+            let words = format!(
+                "connection {}, connect {}, first byte {}, idle {}",
+                time(limits.pending_timeout),
+                time(timeouts.connect),
+                time(timeouts.first_byte),
+                time(timeouts.idle)
+            );
+            row(f, "waits", &words)?;
+        }
+        row(f, "timeout", &route.timeout.map_or_else(|| "none".to_owned(), time))?;
+        let retries = route.retry.as_ref().map_or_else(
+            || "only what is always safe".to_owned(),
+            |retry| format!("{} more on {}", retry.attempts, retry_words(retry).join(", ")),
+        );
+        row(f, "retries", &retries)?;
+        for (head, edits) in [("request", &route.request_headers), ("response", &route.response_headers)] {
+            for words in edit_words(edits) {
+                row(f, head, &words)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_others(&self, f: &mut fmt::Formatter<'_>, title: &str, others: &Others) -> fmt::Result {
+        if others.list.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "{title}")?;
+        for (index, reasons) in &others.list {
+            let name = &self.snapshot.routes.routes()[index.index()].name;
+            writeln!(f, "  {name}")?;
+            for reason in reasons {
+                writeln!(f, "    {reason}")?;
+            }
+        }
+        if others.more > 0 {
+            writeln!(f, "  and {} more", others.more)?;
+        }
+        Ok(())
+    }
+}
+
+/// One line of the text form.
+fn row(f: &mut fmt::Formatter<'_>, name: &str, words: &str) -> fmt::Result {
+    writeln!(f, "  {name:<9} {words}")
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.url)?;
+        let listener = self.listener;
+        row(f, "listener", &format!("{} ({}), {}", listener.name, listener.address, self.listener_reason))?;
+        let Some(request) = &self.request else {
+            return row(f, "refused", "400: the host or path is malformed");
+        };
+        row(f, "host", &text(&request.host))?;
+        row(f, "path", &text(&request.path))?;
+        if let Some(query) = &request.query {
+            row(f, "query", &text(query))?;
+        }
+        match self.chosen() {
+            Some((route, spec)) => self.write_route(f, route, spec)?,
+            None => row(f, "route", "none: 404")?,
+        }
+        self.write_others(f, "also match, but the chosen route comes first because", &self.also)?;
+        self.write_others(f, "do not match:", &self.misses)
+    }
+}

@@ -1,0 +1,210 @@
+//! A shard's pool of receive and send buffers: two sizes, free lists, one memory limit.
+//!
+//! ```text
+//!   take(Small)  -> 16 KiB: heads, small bodies         dropping a Buffer pushes its storage
+//!   take(Large)  -> 64 KiB: large bodies, large heads   back on the free list of its size
+//! ```
+//!
+//! Invariants:
+//! - bytes handed out plus bytes on free lists never exceed the limit;
+//! - in steady state taking and giving back allocate nothing;
+//! - `trim` gives back what the last period did not need, beyond a floor that ordinary load lives on.
+//!
+//! HOT: 0 allocations, 0 locks, 0 system calls a take in steady state.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use pinion_core::limits::{BUFFER_BYTES, BUFFER_LARGE_BYTES};
+
+use crate::sys::buffer::Buffer;
+
+/// The two sizes of buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// [`BUFFER_BYTES`].
+    Small,
+    /// [`BUFFER_LARGE_BYTES`].
+    Large,
+}
+
+impl Size {
+    /// Bytes of storage.
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Size::Small => BUFFER_BYTES,
+            Size::Large => BUFFER_LARGE_BYTES,
+        }
+    }
+}
+
+/// Bytes of free storage of each size that `trim` leaves alone: 128 small or 32 large buffers, enough for
+/// 64 requests at once, so that load which comes and goes does not allocate each time.
+const FREE_BYTES_KEPT: usize = 2 * 1024 * 1024;
+
+/// Buffers the pool grows by at least, and at most.
+const GROWTH_MIN: usize = 4;
+const GROWTH_MAX: usize = 1_024;
+
+struct Shelf {
+    size: Size,
+    free: RefCell<Vec<Vec<u8>>>,
+    out: Cell<usize>,
+    /// The most that were out at once since the last trim.
+    peak: Cell<usize>,
+}
+
+impl Shelf {
+    fn new(size: Size) -> Self {
+        Shelf { size, free: RefCell::new(Vec::new()), out: Cell::new(0), peak: Cell::new(0) }
+    }
+}
+
+struct Shelves {
+    small: Shelf,
+    large: Shelf,
+    /// Bytes that exist, handed out or free.
+    bytes: Cell<usize>,
+    limit: usize,
+}
+
+impl Shelves {
+    fn shelf(&self, size: Size) -> &Shelf {
+        match size {
+            Size::Small => &self.small,
+            Size::Large => &self.large,
+        }
+    }
+}
+
+/// The pool of one shard. Clones share it.
+#[derive(Clone)]
+pub(crate) struct BufferPool(Rc<Shelves>);
+
+/// Where a buffer's storage goes when it is dropped.
+pub(crate) struct Home {
+    pool: Rc<Shelves>,
+    /// `None` for a stand-in without storage.
+    size: Option<Size>,
+}
+
+impl Home {
+    pub(crate) fn give_back(&self, mut storage: Vec<u8>) {
+        let Some(size) = self.size else {
+            return;
+        };
+        let shelf = self.pool.shelf(size);
+        shelf.out.set(shelf.out.get() - 1);
+        // A buffer that had to grow (rare: very long added header fields) is not kept.
+        if storage.capacity() == size.bytes() {
+            storage.clear();
+            shelf.free.borrow_mut().push(storage);
+        } else {
+            self.pool.bytes.set(self.pool.bytes.get() - size.bytes());
+        }
+    }
+}
+
+impl BufferPool {
+    /// An empty pool that never holds more than `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        // ALLOC: once a shard.
+        BufferPool(Rc::new(Shelves {
+            small: Shelf::new(Size::Small),
+            large: Shelf::new(Size::Large),
+            bytes: Cell::new(0),
+            limit,
+        }))
+    }
+
+    /// An empty buffer, or `None` when the shard's memory limit is reached.
+    pub(crate) fn take(&self, size: Size) -> Option<Buffer> {
+        let shelf = self.0.shelf(size);
+        let recycled = shelf.free.borrow_mut().pop();
+        let storage = match recycled {
+            Some(storage) => storage,
+            None => self.grow(size)?,
+        };
+        shelf.out.set(shelf.out.get() + 1);
+        shelf.peak.set(shelf.peak.get().max(shelf.out.get()));
+        Some(Buffer::new(storage, Home { pool: self.0.clone(), size: Some(size) }))
+    }
+
+    /// A buffer without storage, to stand in for one that the kernel has.
+    pub(crate) fn empty(&self) -> Buffer {
+        Buffer::new(Vec::new(), Home { pool: self.0.clone(), size: None })
+    }
+
+    /// New storage, as much as there is already: chance peaks a little above the last one must not allocate.
+    fn grow(&self, size: Size) -> Option<Vec<u8>> {
+        let shelf = self.0.shelf(size);
+        let room = self.0.limit.saturating_sub(self.0.bytes.get()) / size.bytes();
+        let more = shelf.out.get().clamp(GROWTH_MIN, GROWTH_MAX).min(room);
+        self.0.bytes.set(self.0.bytes.get() + more * size.bytes());
+        let mut free = shelf.free.borrow_mut();
+        // ALLOC: the pool grows to its high-water mark once.
+        free.extend((0..more).map(|_| Vec::with_capacity(size.bytes())));
+        free.pop()
+    }
+
+    /// Frees the storage that was not needed since the last call.
+    pub(crate) fn trim(&self) {
+        for shelf in [&self.0.small, &self.0.large] {
+            let idle = shelf.free.borrow().len();
+            let kept = FREE_BYTES_KEPT / shelf.size.bytes();
+            let peak = shelf.peak.get() + shelf.peak.get() / 4;
+            let needed = (peak - shelf.out.get()).max(kept);
+            let surplus = idle.saturating_sub(needed);
+            shelf.peak.set(shelf.out.get());
+            if surplus > 0 {
+                shelf.free.borrow_mut().truncate(idle - surplus);
+                self.0.bytes.set(self.0.bytes.get() - surplus * shelf.size.bytes());
+            }
+        }
+    }
+
+    /// Buffers handed out.
+    pub(crate) fn in_use(&self) -> usize {
+        self.0.small.out.get() + self.0.large.out.get()
+    }
+
+    /// Bytes that exist, handed out or free.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_holds_and_storage_is_reused() {
+        let pool = BufferPool::new(BUFFER_BYTES * 2);
+        let first = pool.take(Size::Small).unwrap();
+        let second = pool.take(Size::Small).unwrap();
+        assert!(pool.take(Size::Small).is_none() && pool.take(Size::Large).is_none());
+        let place = first.unread().as_ptr();
+        drop(first);
+        assert_eq!(pool.take(Size::Small).unwrap().unread().as_ptr(), place);
+        drop(second);
+        assert_eq!((pool.in_use(), pool.bytes()), (0, BUFFER_BYTES * 2));
+    }
+
+    #[test]
+    fn trim_keeps_what_the_last_period_used_and_a_floor() {
+        let pool = BufferPool::new(usize::MAX);
+        let floor = FREE_BYTES_KEPT / BUFFER_BYTES;
+        let some = |count: usize| (0..count).map(|_| pool.take(Size::Small).unwrap()).collect::<Vec<_>>();
+        drop(some(8 * floor));
+        pool.trim();
+        assert!(pool.bytes() >= 8 * FREE_BYTES_KEPT);
+        drop(some(4 * floor));
+        pool.trim();
+        assert_eq!(pool.bytes(), 5 * FREE_BYTES_KEPT);
+        pool.trim();
+        assert_eq!(pool.bytes(), FREE_BYTES_KEPT);
+        pool.trim();
+        assert_eq!(pool.bytes(), FREE_BYTES_KEPT);
+    }
+}

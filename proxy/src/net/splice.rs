@@ -1,0 +1,144 @@
+//! Zero-copy relay of a known number of bytes from socket to socket through a pipe.
+//!
+//! ```text
+//!   socket --splice--> pipe (256 KiB) --splice--> socket      no byte enters user space
+//! ```
+//!
+//! Readiness waits of the driver plus non-blocking `splice(2)`: the ring's own splice runs on kernel worker
+//! threads, which costs more than it saves (`bench/README.md`).
+//!
+//! Invariants:
+//! - both sockets are non-blocking while this runs (`splice` from a pipe obeys only the socket's own flag);
+//! - a pipe goes back to the pool only when it is empty.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+use super::Driver;
+use crate::sys::socket::Socket;
+
+/// Asked of the kernel for each pipe; fewer, larger moves.
+const PIPE_BYTES: usize = 256 * 1024;
+/// Empty pipes a shard keeps.
+const PIPES_KEPT: usize = 32;
+
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+/// A shard's pool of empty pipes.
+#[derive(Clone, Default)]
+pub(crate) struct Pipes(Rc<RefCell<Vec<Pipe>>>);
+
+/// How a spliced relay ended early.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The source ended or failed; everything read before was passed on.
+    Source,
+    /// The destination failed.
+    Destination,
+}
+
+impl Pipes {
+    fn take(&self) -> io::Result<Pipe> {
+        if let Some(pipe) = self.0.borrow_mut().pop() {
+            return Ok(pipe);
+        }
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // A smaller pipe (the user's pipe quota) works too, with more calls.
+        let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES);
+        Ok(Pipe { read, write })
+    }
+
+    fn give(&self, pipe: Pipe) {
+        let mut free = self.0.borrow_mut();
+        if free.len() < PIPES_KEPT {
+            free.push(pipe);
+        }
+    }
+}
+
+/// Both sockets' blocking mode, restored on drop.
+struct NonBlocking<'a> {
+    sockets: [&'a Socket; 2],
+    driver: Driver,
+}
+
+impl<'a> NonBlocking<'a> {
+    fn new(sockets: [&'a Socket; 2], driver: Driver) -> io::Result<Self> {
+        let guard = NonBlocking { sockets, driver };
+        guard.set(true)?;
+        Ok(guard)
+    }
+
+    fn set(&self, nonblocking: bool) -> io::Result<()> {
+        if !self.driver.nonblocking() {
+            for socket in self.sockets {
+                rustix::io::ioctl_fionbio(socket, nonblocking)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NonBlocking<'_> {
+    fn drop(&mut self) {
+        // Can only fail for a descriptor that is not open, and both are.
+        let _ = self.set(false);
+    }
+}
+
+/// Moves exactly `total` bytes from `from` to `to`; `progress(read, written)` after each step.
+///
+/// # Errors
+///
+/// `Ok(Err(..))` when the transfer broke; `Err` when it could not even begin (no descriptors for a pipe), so
+/// that the caller can copy instead.
+pub(crate) async fn splice_exact(
+    from: &Socket,
+    to: &Socket,
+    total: u64,
+    pipes: &Pipes,
+    driver: Driver,
+    progress: impl Fn(usize, usize),
+) -> io::Result<Result<(), Broken>> {
+    let pipe = pipes.take()?;
+    let _guard = NonBlocking::new([from, to], driver)?;
+    let mut unread = total;
+    let mut held = 0_usize;
+    while unread > 0 || held > 0 {
+        if held == 0 {
+            let most = usize::try_from(unread).unwrap_or(usize::MAX).min(PIPE_BYTES);
+            match splice(from, None, &pipe.write, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+                Ok(0) => return Ok(Err(Broken::Source)),
+                Ok(moved) => {
+                    unread -= moved as u64;
+                    held = moved;
+                    progress(moved, 0);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if from.readable().await.is_ok() => {}
+                Err(_) => return Ok(Err(Broken::Source)),
+            }
+            continue;
+        }
+        let more = if unread > 0 { SpliceFlags::MORE } else { SpliceFlags::empty() };
+        match splice(&pipe.read, None, to, None, held, SpliceFlags::MOVE | SpliceFlags::NONBLOCK | more) {
+            Ok(moved) => {
+                held -= moved;
+                progress(0, moved);
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if to.writable().await.is_ok() => {}
+            Err(_) => return Ok(Err(Broken::Destination)),
+        }
+    }
+    pipes.give(pipe);
+    Ok(Ok(()))
+}

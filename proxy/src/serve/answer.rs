@@ -1,0 +1,87 @@
+//! Answers of our own: faults and direct responses.
+
+use pinion_core::fault::Fault;
+use pinion_core::http::h1::encode::encode_own;
+use pinion_core::route::DirectResponse;
+use rustix::net::SendFlags;
+use smallvec::SmallVec;
+
+use super::connection::Downstream;
+use super::request::Call;
+use crate::net::buffers::Size;
+use crate::net::clock;
+use crate::net::send::send_all;
+use crate::shard::slots::Lane;
+
+const TEXT: (&[u8], &[u8]) = (b"Content-Type", b"text/plain; charset=utf-8");
+
+/// Appends a short plain-text answer to `out`.
+pub(crate) fn plain(out: &mut Vec<u8>, status: u16, reason: &str, keep_alive: bool) {
+    encode_own(out, status, &[TEXT], reason.as_bytes(), keep_alive, false);
+}
+
+/// Answers `fault`; says whether an answer was sent.
+pub(crate) async fn fault(call: &mut Call<'_>, fault: Fault, head_request: bool) -> bool {
+    let row = fault.row();
+    call.story.fault = Some(fault);
+    if row.status == 0 {
+        return false;
+    }
+    if fault == Fault::MemoryLimit {
+        // There may be no buffer for the answer either.
+        call.exchange.borrow_mut().on_own_answer();
+        call.story.status = row.status;
+        without_memory(call.connection);
+        return true;
+    }
+    let keep = call.exchange.borrow_mut().on_own_answer() && row.after == pinion_core::fault::After::Keep;
+    call.keep = keep;
+    own(call, row.status, &[TEXT], row.reason.as_bytes(), keep, head_request).await
+}
+
+/// Answers with what the route says; says whether it was sent.
+pub(crate) async fn direct(call: &mut Call<'_>, response: &DirectResponse, head_request: bool) -> bool {
+    let fields: SmallVec<[(&[u8], &[u8]); 8]> =
+        response.headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+    let keep = call.exchange.borrow_mut().on_own_answer();
+    call.keep = keep;
+    own(call, response.status, &fields, &response.body, keep, head_request).await
+}
+
+async fn own(
+    call: &mut Call<'_>,
+    status: u16,
+    fields: &[(&[u8], &[u8])],
+    body: &[u8],
+    keep: bool,
+    head_request: bool,
+) -> bool {
+    let (shard, connection) = (call.shard, call.connection);
+    // Without memory for an answer the connection is closed without one.
+    let Some(mut out) = shard.buffers.take(Size::Small) else {
+        return false;
+    };
+    encode_own(out.as_vec(), status, fields, body, keep, head_request);
+    let length = out.unread().len();
+    let due = clock::now().after(connection.view.listener.timeouts.write);
+    connection.lease.cut_both(Lane::Write, due, &connection.socket);
+    let (sent, _) = send_all(&connection.socket, out, |_| ()).await;
+    connection.lease.disarm(Lane::Write);
+    if sent.is_err() {
+        return false;
+    }
+    call.story.status = status;
+    call.story.bytes_out = if head_request { 0 } else { body.len() as u64 };
+    connection.view.stats.sent_bytes.add(length as u64);
+    true
+}
+
+/// Answers a client when the shard is out of buffers.
+pub(crate) fn without_memory(connection: &Downstream) {
+    let row = Fault::MemoryLimit.row();
+    // ALLOC: outside the pool, and only when that has run out.
+    let mut out = Vec::with_capacity(256);
+    plain(&mut out, row.status, row.reason, false);
+    // Best effort, without waiting.
+    let _ = rustix::net::send(&connection.socket, &out, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}

@@ -1,0 +1,295 @@
+//! Sending a request to an upstream and its response to the client: the stages `choose` to `respond`.
+//!
+//! ```text
+//!   acquire ─> send head + body so far ─> (stream the rest of the body)  ─┐
+//!      ^                                                                 ├─> respond ─> release
+//!      │                        response head, interim ones passed on  ──┘
+//!      └────────── again, if nothing was passed on and the route or the fault allows it
+//! ```
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use pinion_core::fault::Fault;
+use pinion_core::http::h1::conn::{Exchange, Reuse};
+use pinion_core::http::h1::encode::{Forwarding, encode_request};
+use pinion_core::id::ClusterIndex;
+use pinion_core::route::Route;
+use pinion_core::telemetry::class_of;
+use pinion_core::time::Instant;
+
+use super::relay::{self, Uploaded};
+use super::request::Call;
+use super::respond::{Responded, Responding, respond};
+use super::trip::Trip;
+use crate::net::buffers::Size;
+use crate::net::clock;
+use crate::net::send::send_all;
+use crate::shard::slots::{Lane, Why};
+use crate::sys::buffer::Buffer;
+use crate::upstream::cluster::{ClusterState, EndpointState};
+use crate::upstream::connection::Upstream;
+use crate::upstream::pool::{self, Got, Want};
+
+/// Added header fields usually fit this beside the received head.
+pub(crate) const HEAD_ROOM: usize = 1_024;
+
+/// How one attempt ended that may be repeated.
+enum Failed {
+    /// The fault, and the endpoint's place.
+    Fault(Fault, Option<usize>),
+    /// A status the route retries.
+    Status(usize),
+}
+
+/// A request in hand on an endpoint and its cluster.
+struct InHand<'a>(&'a ClusterState, &'a EndpointState);
+
+impl<'a> InHand<'a> {
+    fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
+        endpoint.load.set(endpoint.load.get() + 1);
+        endpoint.stats.requests_active.inc();
+        cluster.stats.requests_active.inc();
+        InHand(cluster, endpoint)
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.1.load.set(self.1.load.get() - 1);
+        self.1.stats.requests_active.dec();
+        self.0.stats.requests_active.dec();
+    }
+}
+
+/// Forwards the request to `cluster` and its response back.
+pub(crate) async fn proxy(
+    call: &mut Call<'_>,
+    trip: &mut Trip,
+    route: &Route,
+    cluster: ClusterIndex,
+) -> Result<(), Fault> {
+    let cluster = call.tables.cluster(cluster, &call.shard.upstreams).clone();
+    call.story.cluster = Some(cluster.clone());
+    let began = call.story.ledger.last();
+    let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
+    let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
+    let client = &call.connection.socket;
+    let half_close = call.connection.view.listener.half_close;
+    let mut want = Want { cluster: &cluster, avoid: None, fresh: false, until, client, half_close };
+    loop {
+        let may_retry_status = retries_left > 0;
+        let failed = match attempt(call, trip, route, &want, may_retry_status).await {
+            Ok(()) => return Ok(()),
+            Err(failed) => failed,
+        };
+        let (place, fault) = match failed {
+            Failed::Status(place) => (Some(place), None),
+            Failed::Fault(fault, place) => (place, Some(fault)),
+        };
+        let exchange = call.exchange.get_mut();
+        match fault {
+            // Nobody has to ask for this one: the connection had closed under us.
+            Some(Fault::StaleConnection)
+                if !want.fresh && exchange.may_retry(Fault::StaleConnection, true) =>
+            {
+                cluster.stats.stale_retries.inc();
+                want.fresh = true;
+            }
+            Some(fault)
+                if retries_left == 0
+                    || !exchange.is_repeatable()
+                    || !route.retry.as_ref().is_some_and(|retry| retry.on.fault(fault)) =>
+            {
+                return Err(fault);
+            }
+            _ => {
+                retries_left -= 1;
+                cluster.stats.retries.inc();
+                want.avoid = place;
+            }
+        }
+        exchange.on_retry();
+    }
+}
+
+/// One try on one connection.
+async fn attempt(
+    call: &mut Call<'_>,
+    trip: &mut Trip,
+    route: &Route,
+    want: &Want<'_>,
+    may_retry_status: bool,
+) -> Result<(), Failed> {
+    let shard = call.shard;
+    let lease = &call.connection.lease;
+    let got = pool::acquire(shard, lease, &mut call.story.ledger, want).await;
+    let Got { mut upstream, place } = got.map_err(|(fault, place)| Failed::Fault(fault, place))?;
+    let endpoint = upstream.endpoint.clone();
+    let _in_hand = InHand::new(want.cluster, &endpoint);
+    call.story.attempts += 1;
+    call.story.reused = upstream.served > 0;
+    call.story.endpoint = Some(endpoint.clone());
+    endpoint.stats.requests_total.inc();
+    let cluster = want.cluster;
+    let due = call.story.ledger.last().after(cluster.cluster.timeouts.first_byte);
+    lease.cut_both(Lane::Up, due, &upstream.socket);
+    if want.until != Instant::NEVER {
+        lease.cut_both(Lane::Request, want.until, &upstream.socket);
+    }
+    let half_close = call.connection.view.listener.half_close;
+    lease.watch_client(&call.connection.socket, &upstream.socket, half_close, call.story.ledger.last());
+    let result = converse(call, trip, route, &mut upstream, may_retry_status).await;
+    lease.unwatch_client();
+    let fired = (lease.disarm(Lane::Up), lease.disarm(Lane::Request));
+    let reusable =
+        result.is_ok() && fired == (None, None) && call.exchange.borrow().upstream() == Reuse::Keep;
+    pool::release(shard, cluster, upstream, reusable);
+    match result {
+        Ok(Responded::Passed) => {
+            cluster.stats.responses[class_of(trip.response.status)].inc();
+            Ok(())
+        }
+        Ok(Responded::Retry) => {
+            cluster.stats.responses[class_of(trip.response.status)].inc();
+            Err(Failed::Status(place))
+        }
+        Err(fault) => {
+            cluster.stats.responses[0].inc();
+            Err(Failed::Fault(blame(fault, fired, call.exchange.get_mut()), Some(place)))
+        }
+    }
+}
+
+/// A connection that a deadline cut looks like one that the upstream closed: the deadline says what it was.
+fn blame(fault: Fault, fired: (Option<Why>, Option<Why>), exchange: &mut Exchange) -> Fault {
+    let passed_on = exchange.is_passed_on();
+    match (fault, fired) {
+        (Fault::UpstreamClosed | Fault::StaleConnection | Fault::UpstreamTruncated, (up, request)) => {
+            match (up, request) {
+                (Some(Why::Gone), _) => {
+                    exchange.on_downstream_closed();
+                    Fault::ClientGone
+                }
+                (_, Some(_)) => Fault::RequestTimeout,
+                (Some(_), None) if passed_on => Fault::UpstreamStalled,
+                (Some(_), None) => Fault::FirstByteTimeout,
+                (None, None) => fault,
+            }
+        }
+        (fault, _) => fault,
+    }
+}
+
+/// Sends the request and passes the response on, both at once where the request's body is long.
+async fn converse(
+    call: &mut Call<'_>,
+    trip: &mut Trip,
+    route: &Route,
+    upstream: &mut Upstream,
+    may_retry_status: bool,
+) -> Result<Responded, Fault> {
+    let (shard, connection) = (call.shard, call.connection);
+    let out = encode(call, trip, route)?;
+    // Armed before sending: a response may come before the request is complete.
+    if !upstream.receiver.started() && !upstream.arm(shard, Size::Small) {
+        return Err(Fault::MemoryLimit);
+    }
+    call.exchange.get_mut().on_request_sent();
+    let socket = upstream.socket.clone();
+    // An error shows again when the response is read, behind whatever the upstream still had to say.
+    let (sent, _) = send_all(&socket, out, |_| ()).await;
+    let streaming = !call.body.is_done();
+    if streaming {
+        let exchange = call.exchange.get_mut();
+        exchange.on_request_streamed();
+        if sent.is_err() {
+            exchange.on_request_body_error();
+        }
+    }
+    let cluster = call.story.cluster.clone().ok_or(Fault::NoEndpoint)?;
+    let mut responding = Responding {
+        shard,
+        connection,
+        cluster: &cluster,
+        exchange: &call.exchange,
+        generation: call.tables.shared.snapshot.generation,
+        story: &mut call.story,
+        route,
+        may_retry_status,
+    };
+    let respond = respond(&mut responding, upstream, &mut trip.response, trip.head.method);
+    if !streaming || sent.is_err() {
+        return respond.await;
+    }
+    let first_byte = cluster.cluster.timeouts.first_byte;
+    let upload = relay::upload(shard, connection, &socket, first_byte, &mut call.body);
+    let (mut upload, mut respond) = (pin!(upload), pin!(respond));
+    let mut uploading = true;
+    let exchange = &call.exchange;
+    let leftover = &mut call.leftover;
+    poll_fn(|cx| {
+        if uploading && let Poll::Ready(end) = upload.as_mut().poll(cx) {
+            uploading = false;
+            match end {
+                Uploaded::All(rest) => {
+                    *leftover = rest;
+                    exchange.borrow_mut().on_request_body_done();
+                }
+                // It may have answered before it closed.
+                Uploaded::UpstreamClosed => exchange.borrow_mut().on_request_body_error(),
+                Uploaded::Refused(fault) => {
+                    exchange.borrow_mut().on_request_body_error();
+                    return Poll::Ready(Err(fault));
+                }
+            }
+            connection.lease.cut_both(Lane::Up, clock::now().after(first_byte), &socket);
+        }
+        respond.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// The request as it goes out: head and as much of the body as is here.
+fn encode(call: &mut Call<'_>, trip: &Trip, route: &Route) -> Result<Buffer, Fault> {
+    let (head, connection) = (&trip.head, call.connection);
+    let needed = head.len + call.kept + HEAD_ROOM;
+    let size = if needed <= Size::Small.bytes() { Size::Small } else { Size::Large };
+    let mut out = call.shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
+    let unread = call.inbuf.unread();
+    let bytes = head.bytes(unread);
+    let listener = &connection.view.listener;
+    let options = &listener.forwarding;
+    let mut request_id = [0_u8; 32];
+    let forwarding = Forwarding {
+        peer_ip: connection.text.ip(),
+        proto: b"http",
+        trusted: connection.view.trusted,
+        x_forwarded_host: options.x_forwarded_host,
+        forwarded: options.forwarded,
+        via: options.via,
+        request_id: options.request_id.then(|| new_request_id(call, &mut request_id)),
+        fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
+        upgrade: false,
+    };
+    let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
+    encode_request(out.as_vec(), bytes, head, path, &forwarding, &route.request_headers, head.framing);
+    // Beyond the buffer's room this grows it, which is rare: very long fields added by a route.
+    out.as_vec().extend_from_slice(&unread[head.body_start()..head.body_start() + call.kept]);
+    if call.body.is_done() {
+        out.as_vec().extend_from_slice(call.body.tail());
+    }
+    Ok(out)
+}
+
+/// A random request id: 128 bits in hexadecimal.
+fn new_request_id<'t>(call: &Call<'_>, text: &'t mut [u8; 32]) -> &'t [u8] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut rng = call.shard.rng.borrow_mut();
+    let bits = u128::from(rng.bits()) << 64 | u128::from(rng.bits());
+    for (place, digit) in text.iter_mut().enumerate() {
+        *digit = DIGITS[(bits >> (4 * place)) as usize & 15];
+    }
+    text
+}

@@ -1,0 +1,15 @@
+//! Serving connections: the life of a request, stage by stage (`ARCHITECTURE.md` has the page).
+//!
+//! `accept → codec → normalise → route → choose → pool → exchange → respond → record`
+
+pub(crate) mod answer;
+pub(crate) mod connection;
+pub(crate) mod exchange;
+pub(crate) mod head;
+pub(crate) mod listen;
+pub(crate) mod record;
+pub(crate) mod relay;
+pub(crate) mod request;
+pub(crate) mod respond;
+pub(crate) mod seat;
+pub(crate) mod trip;

@@ -1,0 +1,123 @@
+//! The last stage of a request: counting it, and writing it to the access log's ring.
+
+use std::rc::Rc;
+
+use pinion_core::fault::{Fault, Party};
+use pinion_core::http::{Known, RequestHead, Version};
+use pinion_core::route::Route;
+use pinion_core::telemetry::{AccessEntry, Ledger};
+use pinion_core::time::Instant;
+
+use super::connection::Downstream;
+use crate::net::clock;
+use crate::shard::Shard;
+use crate::shard::tables::Tables;
+use crate::sys::buffer::Buffer;
+use crate::upstream::cluster::{ClusterState, EndpointState};
+
+/// What is to be said of a request, gathered on its way.
+pub(crate) struct Story {
+    began: Instant,
+    pub(crate) ledger: Ledger,
+    /// The status sent to the client; 0 while none was.
+    pub(crate) status: u16,
+    pub(crate) fault: Option<Fault>,
+    /// Bytes of the request's body.
+    pub(crate) bytes_in: u64,
+    /// Bytes of the response's body.
+    pub(crate) bytes_out: u64,
+    /// How often the request was sent upstream.
+    pub(crate) attempts: u32,
+    pub(crate) reused: bool,
+    pub(crate) cluster: Option<Rc<ClusterState>>,
+    pub(crate) endpoint: Option<Rc<EndpointState>>,
+}
+
+impl Story {
+    pub(crate) fn begin(began: Instant) -> Self {
+        Story {
+            began,
+            ledger: Ledger::begin(began),
+            status: 0,
+            fault: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            attempts: 0,
+            reused: false,
+            cluster: None,
+            endpoint: None,
+        }
+    }
+}
+
+/// The request as the log sees it: bytes and how to read them.
+pub(crate) struct Seen<'a> {
+    pub(crate) connection: &'a Downstream,
+    pub(crate) tables: &'a Tables,
+    pub(crate) inbuf: &'a Buffer,
+    /// `None` when the head was refused.
+    pub(crate) head: Option<&'a RequestHead>,
+    /// The normalised path, when it differs.
+    pub(crate) path: Option<&'a [u8]>,
+    pub(crate) route: Option<&'a Route>,
+}
+
+/// Counts a finished request and logs it.
+pub(crate) fn record(shard: &Shard, story: &Story, seen: &Seen<'_>) {
+    #[cfg(debug_assertions)]
+    crate::plant::on_request();
+    shard.stats.requests_total.inc();
+    seen.connection.view.stats.requests_total.inc();
+    if let Some(fault) = story.fault {
+        shard.stats.faults[fault.index()].inc();
+        if fault.row().party == Party::Upstream
+            && let Some(endpoint) = &story.endpoint
+        {
+            endpoint.stats.failures_total.inc();
+        }
+    }
+    let total = story.ledger.phases().total();
+    if let Some(route) = seen.route {
+        seen.tables.shared.routes[route.index.index()].finished(story.status, total);
+    }
+    let mut sink = shard.access.borrow_mut();
+    if sink.enabled() {
+        // A full ring is counted by the sink.
+        sink.push(&entry(story, seen));
+    }
+}
+
+fn entry<'a>(story: &'a Story, seen: &'a Seen<'_>) -> AccessEntry<'a> {
+    let since_epoch = clock::unix_nanos();
+    let ago = clock::now().since(story.began).as_nanos() as u64;
+    let mut entry = AccessEntry {
+        start_unix_nanos: since_epoch.saturating_sub(ago),
+        generation: seen.tables.shared.snapshot.generation,
+        bytes_in: story.bytes_in,
+        bytes_out: story.bytes_out,
+        phases: *story.ledger.phases(),
+        status: story.status,
+        attempts: story.attempts,
+        connection_reused: story.reused,
+        fault: story.fault,
+        peer: seen.connection.text.full(),
+        listener: seen.connection.view.listener.name.as_bytes(),
+        route: seen.route.map_or(b"", |route| route.name.as_bytes()),
+        cluster: story.cluster.as_ref().map_or(b"", |state| state.cluster.name.as_bytes()),
+        endpoint: story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
+        ..AccessEntry::default()
+    };
+    if let Some(head) = seen.head {
+        let bytes = head.bytes(seen.inbuf.unread());
+        let field = |known| head.fields.find(known).map_or(&b""[..], |field| field.value.of(bytes));
+        entry.method = head.method_span.of(bytes);
+        entry.authority = head.authority.of(bytes);
+        entry.path = seen.path.unwrap_or_else(|| head.path.of(bytes));
+        entry.query = head.query.map(|query| query.of(bytes));
+        entry.protocol = if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
+        entry.user_agent = field(Known::UserAgent);
+        entry.forwarded_for = field(Known::XForwardedFor);
+        entry.request_id = field(Known::XRequestId);
+    }
+    entry
+}

@@ -1,0 +1,183 @@
+//! One request, from its head to its record: the page to read first.
+//!
+//! `codec → normalise → route → (policy) → choose → pool → exchange → respond → record`
+//!
+//! Invariants:
+//! - every request that began is recorded exactly once, whatever becomes of it;
+//! - the tables are read once, after the head, and used to the end.
+//!
+//! HOT: 0 allocations, 0 locks; at most six clock reads.
+
+use std::cell::RefCell;
+
+use pinion_core::fault::{After, Fault};
+use pinion_core::http::h1::body::{BodyReader, Emit};
+use pinion_core::http::h1::conn::{Exchange, Reuse};
+use pinion_core::http::{HeadView, Method, Normalised, normalize_host, normalize_path};
+use pinion_core::route::{Action, Route};
+use pinion_core::telemetry::Phase;
+
+use super::connection::{Downstream, Next};
+use super::record::{Seen, Story, record};
+use super::trip::Trip;
+use super::{answer, exchange, head};
+use crate::net::clock;
+use crate::shard::Shard;
+use crate::shard::tables::Tables;
+use crate::sys::buffer::Buffer;
+
+/// A request being served: what the stages share.
+pub(crate) struct Call<'a> {
+    pub(crate) shard: &'a Shard,
+    pub(crate) connection: &'a Downstream,
+    pub(crate) tables: &'a Tables,
+    /// The head, the part of the body that came with it, and whatever follows.
+    pub(crate) inbuf: &'a mut Buffer,
+    pub(crate) exchange: RefCell<Exchange>,
+    pub(crate) body: BodyReader,
+    /// How many body bytes at `head.body_start()` of `inbuf` are to be forwarded.
+    pub(crate) kept: usize,
+    /// How many bytes of `inbuf` belong to this request.
+    pub(crate) used: usize,
+    /// What came behind a streamed body: the beginning of the next request.
+    pub(crate) leftover: Option<Buffer>,
+    pub(crate) story: Story,
+    /// Our own answer leaves the connection open.
+    pub(crate) keep: bool,
+}
+
+/// Serves one request; at least one byte of it is there or on its way.
+pub(crate) async fn request(
+    shard: &Shard,
+    connection: &mut Downstream,
+    inbuf: &mut Buffer,
+    trip: &mut Trip,
+) -> Next {
+    // codec
+    let (began, refused) = match head::read(shard, connection, inbuf, &mut trip.head).await {
+        head::Read::Head(began) => (began, None),
+        head::Read::Refused(fault, began) => (began, Some(fault)),
+        head::Read::End => return Next::Close,
+    };
+    shard.stats.requests_active.inc();
+    let tables = shard.tables();
+    let listed = connection.refresh(&tables);
+    connection.requests += 1;
+    let connection = &*connection;
+    let last = connection.requests >= connection.view.listener.limits.requests_per_connection;
+    let close_after = last || !listed || shard.draining().is_some();
+    let mut call = Call {
+        shard,
+        connection,
+        tables: &tables,
+        inbuf,
+        exchange: RefCell::new(Exchange::new(&trip.head, close_after, false)),
+        body: BodyReader::new(trip.head.framing, Emit::Framed),
+        kept: 0,
+        used: 0,
+        leftover: None,
+        story: Story::begin(began),
+        keep: false,
+    };
+    call.story.ledger.stamp(Phase::Codec, clock::now());
+    let mut route = None;
+    let ended = match refused {
+        Some(fault) => Err(fault),
+        None if !listed => Err(Fault::Drained),
+        None => attend(&mut call, trip, &mut route).await,
+    };
+    let next = finish(&mut call, trip, ended).await;
+    // record
+    let seen = Seen {
+        connection,
+        tables: &tables,
+        inbuf: call.inbuf,
+        head: refused.is_none().then_some(&trip.head),
+        path: (!trip.path.is_empty()).then_some(&trip.path[..]),
+        route,
+    };
+    record(shard, &call.story, &seen);
+    let (used, leftover) = (call.used, call.leftover.take());
+    inbuf.take(used);
+    if let Some(leftover) = leftover {
+        debug_assert!(inbuf.unread().is_empty(), "a streamed body took all of the first buffer");
+        *inbuf = leftover;
+    }
+    shard.stats.requests_active.dec();
+    next
+}
+
+/// The stages between the head and the record.
+async fn attend<'t>(
+    call: &mut Call<'t>,
+    trip: &mut Trip,
+    found: &mut Option<&'t Route>,
+) -> Result<(), Fault> {
+    let head = &trip.head;
+    let start = head.body_start();
+    let fed = call.body.feed(&mut call.inbuf.unread_mut()[start..]).map_err(|error| error.fault())?;
+    call.kept = fed.kept;
+    call.used = start + fed.consumed;
+    if fed.done {
+        call.exchange.borrow_mut().on_request_body_done();
+    }
+    // normalise
+    let bytes = head.bytes(call.inbuf.unread());
+    let authority = head.authority.of(bytes);
+    let host = match authority {
+        [] => 0,
+        _ => normalize_host(authority, &mut trip.host).ok_or(Fault::BadRequest)?,
+    };
+    trip.path.clear();
+    let raw = head.path.of(bytes);
+    let path = match normalize_path(raw, &mut trip.path).map_err(|_| Fault::BadRequest)? {
+        Normalised::Same => {
+            trip.path.clear();
+            raw
+        }
+        Normalised::Changed => &trip.path[..],
+    };
+    // Tunnels have no seat yet.
+    if head.method == Method::Connect {
+        return Err(Fault::MethodUnsupported);
+    }
+    // route
+    let view = HeadView { bytes, head, host: &trip.host[..host], path };
+    let listener = call.connection.view.index;
+    let tables = call.tables;
+    let routes = &tables.shared.snapshot.routes;
+    let route = routes.find(listener, &view, &mut call.shard.matching.borrow_mut()).ok_or(Fault::NoRoute)?;
+    *found = Some(route);
+    // choose, pool, exchange, respond
+    let cluster = match &route.action {
+        Action::Cluster(cluster) => *cluster,
+        Action::Split(split) => split.pick(call.shard.rng.borrow_mut().bits()),
+        Action::Direct(response) => {
+            let sent = answer::direct(call, response, trip.head.method == Method::Head).await;
+            call.story.ledger.stamp(Phase::Respond, clock::now());
+            return if sent { Ok(()) } else { Err(Fault::ClientGone) };
+        }
+    };
+    exchange::proxy(call, trip, route, cluster).await
+}
+
+/// Answers a fault where that is still possible, and decides what becomes of the connection.
+async fn finish(call: &mut Call<'_>, trip: &Trip, ended: Result<(), Fault>) -> Next {
+    call.story.bytes_in = call.body.payload_bytes();
+    let Err(fault) = ended else {
+        let keep = call.keep || call.exchange.borrow().downstream() == Reuse::Keep;
+        return if keep { Next::Idle } else { Next::Linger };
+    };
+    if call.exchange.borrow().is_passed_on() || fault.row().after == After::Abort {
+        call.story.fault = Some(fault);
+        call.story.ledger.stamp(Phase::Respond, clock::now());
+        return Next::Close;
+    }
+    let sent = answer::fault(call, fault, trip.head.method == Method::Head).await;
+    call.story.ledger.stamp(Phase::Respond, clock::now());
+    match (sent, call.keep) {
+        (true, true) => Next::Idle,
+        (true, false) => Next::Linger,
+        (false, _) => Next::Close,
+    }
+}

@@ -1,0 +1,12 @@
+//! The only unsafe code of the data plane: buffers the kernel writes into, the socket that the driver and
+//! plain system calls share, the counting allocator.
+//!
+//! Invariants: every `unsafe` block states the fact that makes it sound; nothing here decides anything.
+//!
+//! Not here: system calls with a safe wrapper (those go through `rustix` where they are used).
+
+#![allow(unsafe_code)]
+
+pub(crate) mod alloc;
+pub(crate) mod buffer;
+pub(crate) mod socket;
