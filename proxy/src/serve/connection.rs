@@ -44,9 +44,12 @@ use crate::sys::socket::Socket;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// A connection whose next request came within this time waits for the one after it with its seat and
-/// buffer, and gives them up after this time.
+/// A connection whose requests follow each other within this time waits for the next one warm: with its seat,
+/// its buffer and a receive in flight. It gives them up after this time.
 const WARM_TIME: Duration = Duration::from_millis(250);
+/// So many quick requests in a row make a connection warm: becoming warm allocates, so that a slow or uneven
+/// succession must not switch to and fro.
+const WARM_AFTER: u8 = 4;
 /// Beyond this many buffers in use on a shard (16 MiB) connections wait cold.
 const WARM_BUFFERS_MAX: usize = 1_024;
 
@@ -68,8 +71,8 @@ pub(crate) struct Downstream {
     pub(crate) requests: u64,
     pub(crate) accepted: Instant,
     pub(crate) view: View,
-    /// Whether requests have followed each other quickly.
-    warm: bool,
+    /// How many requests in a row have followed each other quickly; at most [`WARM_AFTER`].
+    quick: u8,
     inbuf: Option<Buffer>,
     _permit: Permit,
 }
@@ -142,7 +145,7 @@ impl Downstream {
             requests: 0,
             accepted: clock::now(),
             view,
-            warm: true,
+            quick: 0,
             inbuf: None,
             _permit: permit,
         })
@@ -237,7 +240,10 @@ async fn run(shard: Rc<Shard>, mut connection: Box<Downstream>) {
     loop {
         let began = clock::now();
         match idle(&shard, &connection).await {
-            Idle::Readable => connection.warm = clock::now().since(began) < WARM_TIME,
+            Idle::Readable => {
+                let quick = clock::now().since(began) < WARM_TIME;
+                connection.quick = if quick { (connection.quick + 1).min(WARM_AFTER) } else { 0 };
+            }
             Idle::Close => return,
             Idle::Move(to) => match depart(&shard, connection, to) {
                 Ok(()) => return,
@@ -356,7 +362,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
 /// Whether the next request is expected so soon that the connection keeps its seat and its buffer: it has
 /// come soon before, and the shard has buffers to spare.
 fn may_wait_warm(shard: &Shard, connection: &Downstream) -> bool {
-    connection.warm && shard.draining().is_none() && shard.buffers.in_use() < WARM_BUFFERS_MAX
+    connection.quick == WARM_AFTER && shard.draining().is_none() && shard.buffers.in_use() < WARM_BUFFERS_MAX
 }
 
 /// How waiting warm ended.
@@ -382,7 +388,7 @@ async fn wait_warm(connection: &mut Downstream, inbuf: Buffer) -> (Warm, Buffer)
             (Warm::Bytes, inbuf)
         }
         Err(_) if cooled => {
-            connection.warm = false;
+            connection.quick = 0;
             lease.forget_warmth();
             (Warm::Cooled, inbuf)
         }

@@ -67,6 +67,7 @@ pub(crate) fn record(shard: &Shard, story: &Story, seen: &Seen<'_>) {
     #[cfg(debug_assertions)]
     crate::plant::on_request();
     shard.stats.requests_total.inc();
+    shard.count_allocations();
     seen.connection.view.stats.requests_total.inc();
     if let Some(fault) = story.fault {
         shard.stats.faults[fault.index()].inc();

@@ -35,6 +35,7 @@ use crate::net::splice::Pipes;
 use crate::serve::listen::Listening;
 use crate::serve::seat::Seats;
 use crate::serve::trip::Trips;
+use crate::sys::alloc;
 use crate::telemetry::access::AccessSink;
 use crate::upstream::Upstreams;
 use link::ShardLink;
@@ -137,6 +138,12 @@ impl Shard {
                 link.wake();
             }
         }
+    }
+
+    /// Brings the count of the thread's allocations up to date.
+    pub(crate) fn count_allocations(&self) {
+        let allocations = alloc::allocations();
+        self.stats.allocations.add(allocations - self.stats.allocations.get());
     }
 
     /// Until when what is in progress may go on, if the proxy drains.
