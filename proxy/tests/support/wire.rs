@@ -272,18 +272,6 @@ impl Link {
         self.stream.read(&mut bytes).is_ok_and(|read| read > 0)
     }
 
-    /// Receives and forgets, until `most` bytes have come or the stream ended.
-    pub fn discard(&mut self, most: usize) {
-        let mut bytes = [0; 64 * 1024];
-        let mut seen = 0;
-        while seen < most {
-            match self.stream.read(&mut bytes) {
-                Ok(read @ 1..) => seen += read,
-                _ => return,
-            }
-        }
-    }
-
     /// Sends up to `most` bytes that mean nothing, until the other side is gone.
     #[track_caller]
     pub fn push_until_gone(&mut self, most: usize) {
@@ -477,6 +465,18 @@ impl Link {
                 line => trailers.push(field(line)),
             }
         }
+    }
+
+    /// The next chunk's content, which is not the last.
+    #[track_caller]
+    pub fn chunk(&mut self) -> Vec<u8> {
+        let line = self.read_until(b"\r\n");
+        let size = std::str::from_utf8(&line[..line.len() - 2]).expect("a chunk size");
+        let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("chunk size {size:?}"));
+        assert!(size > 0, "the last chunk");
+        let content = self.read_exact(size);
+        assert_eq!(self.read_exact(2), b"\r\n", "a chunk ends with its size");
+        content
     }
 
     /// Ends the sending direction.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::eventually;
 use crate::wire::{Link, Proxy, Setup, Upstream, both, get, ok};
 
 #[test]
@@ -226,15 +227,21 @@ fn memory_of_a_shard() {
         for client in &mut holding {
             client.send(&head);
         }
+        let refusals = || proxy.metric("pinion_faults_total", &[("reason", "memory_limit")]);
+        eventually("all that can be held are", || {
+            let before = refusals();
+            std::thread::sleep(Duration::from_millis(300));
+            before >= 16.0 && refusals() == before
+        });
         let mut refused = 0;
         for client in &mut holding {
-            if client.has_more(Duration::from_millis(100)) {
+            if client.has_more(Duration::from_millis(1)) {
                 let response = client.response();
                 assert_eq!((response.status(), response.get("connection")), (503, Some("close")));
                 refused += 1;
             }
         }
-        assert!(refused >= 10, "{refused} were refused");
+        assert!(refused >= 16, "{refused} were refused");
         proxy.expect_faults("memory_limit", refused);
         drop(holding);
         // It is over when they have gone.

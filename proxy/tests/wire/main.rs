@@ -14,11 +14,14 @@ mod wire;
 
 mod addresses;
 mod bodies;
+mod drain;
+mod duplex;
 mod endurance;
 mod framing;
 mod heads;
 mod interim;
 mod limits;
+mod parked;
 mod refused;
 mod retry;
 mod reuse;

@@ -217,10 +217,10 @@ fn nobody_is_blamed_for_the_slowness_of_the_other_side() {
                     scope.spawn(|| sender.send(&body));
                     end.head();
                     for _ in 0..seconds * 2 {
-                        end.take_some(64 * 1024);
+                        end.read_exact(100_000);
                         std::thread::sleep(Duration::from_millis(500));
                     }
-                    end.discard(20_000_000);
+                    end.read_exact(20_000_000 - seconds * 2 * 100_000);
                     end.send(ok("all of it"));
                     assert_eq!(client.response().status(), 200);
                 });
@@ -284,6 +284,43 @@ fn an_upstream_that_does_not_answer_is_504() {
             end.expect_gone();
         }
         proxy.expect_faults("first_byte_timeout", 2);
+    });
+}
+
+#[test]
+fn a_slow_client_is_not_the_fault_of_the_upstream() {
+    both(|driver| {
+        let upstream = Upstream::start();
+        let proxy = Setup::on(driver).cluster("timeouts.first_byte = \"500ms\"").start(&[&upstream]);
+        for chunked in [false, true] {
+            let mut client = proxy.client();
+            client.send(if chunked {
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            } else {
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+            });
+            let mut end = upstream.accept();
+            end.head();
+            for _ in 0..10 {
+                std::thread::sleep(Duration::from_millis(120));
+                if chunked {
+                    client.send("2710\r\n");
+                }
+                client.send(vec![b'x'; 10_000]);
+                if chunked {
+                    client.send("\r\n");
+                }
+            }
+            if chunked {
+                client.send("0\r\n\r\n");
+                end.chunked();
+            } else {
+                end.read_exact(100_000);
+            }
+            end.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx");
+            assert_eq!(client.response().status(), 200);
+        }
+        proxy.expect_no_faults();
     });
 }
 
