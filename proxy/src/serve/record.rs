@@ -8,7 +8,7 @@ use pinion_core::route::Route;
 use pinion_core::telemetry::{AccessEntry, Ledger};
 use pinion_core::time::Instant;
 
-use super::connection::Downstream;
+use super::downstream::Downstream;
 use crate::net::clock;
 use crate::shard::Shard;
 use crate::shard::tables::Tables;

@@ -12,10 +12,12 @@
 
 mod chores;
 mod inbox;
+pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod slots;
 pub(crate) mod start;
 pub(crate) mod tables;
+pub(crate) mod timer;
 
 use std::cell::{Cell, RefCell};
 use std::io;

@@ -7,6 +7,14 @@
 //! Not here: configuration and admin port (`reload`, `admin`, `cli`), splitting of single messages at every
 //! byte (the parsers' own property tests in `core`).
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "what a test helper can't do fails the test; helpers are shared by test programs"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire.rs"]

@@ -5,7 +5,8 @@ use crate::wire::{Link, Setup, Upstream, both, get, ok};
 
 /// One request on each of `clients`, which learns the shard that serves it.
 fn shards_of(proxy: &crate::wire::Proxy, clients: &mut [Link]) -> Vec<usize> {
-    let requests = || ["0", "1"].map(|shard| proxy.metric("pinion_shard_requests_total", &[("shard", shard)]));
+    let requests =
+        || ["0", "1"].map(|shard| proxy.metric("pinion_shard_requests_total", &[("shard", shard)]));
     let mut before = requests();
     let learn = |client: &mut Link| {
         client.send(get("/"));
@@ -34,9 +35,8 @@ fn a_shard_that_holds_far_more_than_its_share_gives_idle_connections_away() {
         let mut place = 0..;
         clients.retain(|_| place.next().is_some_and(|place| shards[place] == crowded));
         let count = clients.len() as f64;
-        let moved = |direction| {
-            proxy.metric("pinion_shard_connections_parked_total", &[("direction", direction)])
-        };
+        let moved =
+            |direction| proxy.metric("pinion_shard_connections_parked_total", &[("direction", direction)]);
         eventually("connections move", || moved("in") > 0.0);
         proxy.expect_metric("pinion_shard_connections_active", &[], count);
         proxy.expect_metric("pinion_listener_connections_active", &[], count);

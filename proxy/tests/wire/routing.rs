@@ -79,7 +79,7 @@ fn no_route_is_404_and_the_connection_goes_on() {
             client.send(get("/only"));
             assert_eq!(client.response().text(), "only");
         }
-                // A body that is here already is passed over.
+        // A body that is here already is passed over.
         client.send("POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
         let response = client.response();
         assert_eq!((response.status(), response.get("connection")), (404, None));
