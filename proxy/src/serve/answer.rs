@@ -6,12 +6,12 @@ use pinion_core::route::DirectResponse;
 use rustix::net::SendFlags;
 use smallvec::SmallVec;
 
-use super::connection::Downstream;
+use super::downstream::Downstream;
 use super::request::Call;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
-use crate::shard::slots::Lane;
+use crate::shard::timer::Lane;
 
 const TEXT: (&[u8], &[u8]) = (b"Content-Type", b"text/plain; charset=utf-8");
 

@@ -12,19 +12,14 @@
 //! - bytes received are never lost: whatever is unread travels with the connection.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pinion_core::config::Listener;
 use pinion_core::fault::Fault;
-use pinion_core::id::{ListenerId, ListenerIndex};
-use pinion_core::telemetry::ListenerStats;
-use pinion_core::time::Instant;
 
+use super::downstream::{Downstream, View};
 use super::listen::Permit;
 use super::request::request;
 use crate::net;
@@ -34,8 +29,8 @@ use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
 use crate::net::send::finish_sending;
 use crate::shard::Shard;
 use crate::shard::link::{Counted, ShardMessage};
-use crate::shard::slots::{Kick, Lane, Lease};
-use crate::shard::tables::Tables;
+use crate::shard::slots::Kick;
+use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
 use crate::sys::socket::Socket;
 
@@ -44,46 +39,14 @@ use crate::sys::socket::Socket;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// A connection whose next request came within this time waits for the one after it with its seat and
-/// buffer, and gives them up after this time.
+/// A connection whose requests follow each other within this time waits for the next one warm: with its seat,
+/// its buffer and a receive in flight. It gives them up after this time.
 const WARM_TIME: Duration = Duration::from_millis(250);
+/// So many quick requests in a row make a connection warm: becoming warm allocates, so that a slow or uneven
+/// succession must not switch to and fro.
+const WARM_AFTER: u8 = 4;
 /// Beyond this many buffers in use on a shard (16 MiB) connections wait cold.
 const WARM_BUFFERS_MAX: usize = 1_024;
-
-/// A client's address as text, without allocating.
-#[derive(Clone, Copy)]
-pub(crate) struct PeerText {
-    bytes: [u8; 64],
-    ip: u8,
-    len: u8,
-}
-
-/// A downstream connection.
-pub(crate) struct Downstream {
-    pub(crate) socket: Socket,
-    pub(crate) lease: Lease,
-    pub(crate) peer: Option<SocketAddr>,
-    pub(crate) text: PeerText,
-    /// Requests begun on this connection.
-    pub(crate) requests: u64,
-    pub(crate) accepted: Instant,
-    pub(crate) view: View,
-    /// Whether requests have followed each other quickly.
-    warm: bool,
-    inbuf: Option<Buffer>,
-    _permit: Permit,
-}
-
-/// The connection's listener as the generation it last served sees it. Holds nothing else of that
-/// generation, so that idle connections keep no old tables alive.
-pub(crate) struct View {
-    generation: u64,
-    pub(crate) index: ListenerIndex,
-    pub(crate) listener: Arc<Listener>,
-    pub(crate) stats: Arc<ListenerStats>,
-    /// Whether forwarded headers of this client are believed.
-    pub(crate) trusted: bool,
-}
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,91 +57,6 @@ pub(crate) enum Next {
     Close,
     /// It is closed once the client has had a chance to read the answer.
     Linger,
-}
-
-impl PeerText {
-    fn of(peer: Option<SocketAddr>) -> Self {
-        use std::io::Write;
-        let mut text = PeerText { bytes: [0; 64], ip: 0, len: 0 };
-        let mut room = &mut text.bytes[..];
-        // ALLOC: none: formatted once a connection, into the fixed array; 64 bytes hold every address.
-        let (ip, len) = match peer {
-            Some(peer) => {
-                let ip = write!(room, "{}", peer.ip().to_canonical()).map(|()| 64 - room.len());
-                let len = write!(room, ":{}", peer.port()).map(|()| 64 - room.len());
-                (ip.unwrap_or(0), len.unwrap_or(0))
-            }
-            None => (0, write!(room, "unix").map(|()| 64 - room.len()).unwrap_or(0)),
-        };
-        text.ip = ip as u8;
-        text.len = len as u8;
-        text
-    }
-
-    /// The address alone; empty for Unix sockets.
-    pub(crate) fn ip(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.ip)]
-    }
-
-    /// Address and port; `unix` for Unix sockets.
-    pub(crate) fn full(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-impl Downstream {
-    pub(crate) fn new(
-        shard: &Shard,
-        view: View,
-        socket: Socket,
-        permit: Permit,
-        peer: Option<SocketAddr>,
-    ) -> Box<Self> {
-        Box::new(Downstream {
-            socket,
-            lease: shard.slots.lease(),
-            peer,
-            text: PeerText::of(peer),
-            requests: 0,
-            accepted: clock::now(),
-            view,
-            warm: true,
-            inbuf: None,
-            _permit: permit,
-        })
-    }
-
-    /// Whether the connection should end with the request in progress: the proxy drains, or the listener
-    /// has left the configuration since the request began with `tables`.
-    pub(crate) fn is_ending(&self, shard: &Shard, generation: u64) -> bool {
-        shard.draining().is_some()
-            || (shard.stats.generation.get() != generation && !shard.has_listener(self.view.listener.id))
-    }
-
-    /// Brings the view up to the tables; `false` when the listener has left the configuration.
-    pub(crate) fn refresh(&mut self, tables: &Tables) -> bool {
-        self.view.generation == tables.shared.snapshot.generation
-            || match View::find(tables, self.view.listener.id, self.peer) {
-                Some(view) => {
-                    self.view = view;
-                    true
-                }
-                None => false,
-            }
-    }
-}
-
-impl View {
-    /// The listener `id` in `tables`, for a connection from `peer`.
-    pub(crate) fn find(tables: &Tables, id: ListenerId, peer: Option<SocketAddr>) -> Option<Self> {
-        let snapshot = &tables.shared.snapshot;
-        let place = snapshot.listeners.iter().position(|listener| listener.id == id)?;
-        let listener = snapshot.listeners[place].clone();
-        let trusted = peer.is_some_and(|peer| listener.trusts(peer.ip()));
-        let stats = tables.shared.listeners[place].clone();
-        let index = ListenerIndex(place as u32);
-        Some(View { generation: snapshot.generation, index, listener, stats, trusted })
-    }
 }
 
 /// Starts a connection's task.
@@ -237,7 +115,10 @@ async fn run(shard: Rc<Shard>, mut connection: Box<Downstream>) {
     loop {
         let began = clock::now();
         match idle(&shard, &connection).await {
-            Idle::Readable => connection.warm = clock::now().since(began) < WARM_TIME,
+            Idle::Readable => {
+                let quick = clock::now().since(began) < WARM_TIME;
+                connection.quick = if quick { (connection.quick + 1).min(WARM_AFTER) } else { 0 };
+            }
             Idle::Close => return,
             Idle::Move(to) => match depart(&shard, connection, to) {
                 Ok(()) => return,
@@ -356,7 +237,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
 /// Whether the next request is expected so soon that the connection keeps its seat and its buffer: it has
 /// come soon before, and the shard has buffers to spare.
 fn may_wait_warm(shard: &Shard, connection: &Downstream) -> bool {
-    connection.warm && shard.draining().is_none() && shard.buffers.in_use() < WARM_BUFFERS_MAX
+    connection.quick == WARM_AFTER && shard.draining().is_none() && shard.buffers.in_use() < WARM_BUFFERS_MAX
 }
 
 /// How waiting warm ended.
@@ -382,7 +263,7 @@ async fn wait_warm(connection: &mut Downstream, inbuf: Buffer) -> (Warm, Buffer)
             (Warm::Bytes, inbuf)
         }
         Err(_) if cooled => {
-            connection.warm = false;
+            connection.quick = 0;
             lease.forget_warmth();
             (Warm::Cooled, inbuf)
         }

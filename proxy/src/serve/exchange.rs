@@ -26,7 +26,7 @@ use super::trip::Trip;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
-use crate::shard::slots::{Lane, Why};
+use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 use crate::upstream::connection::Upstream;

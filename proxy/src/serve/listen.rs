@@ -18,14 +18,15 @@ use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{ListenerStats, ShardStats};
 use rustix::net::{SendFlags, Shutdown};
 
-use super::connection::{self, Downstream, View};
+use super::connection;
+use super::downstream::{Downstream, View};
 use crate::net;
 use crate::net::accept::{ACCEPT_BATCH, Accepted, Acceptor, peer_address};
 use crate::net::clock;
 use crate::net::parked::Parked;
 use crate::shard::Shard;
+use crate::shard::lease::Lease;
 use crate::shard::link::Counted;
-use crate::shard::slots::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::socket::Socket;
 

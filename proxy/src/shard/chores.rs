@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::Shard;
 use super::slots::Kick;
-use crate::sys::alloc;
 
 /// How often the chores are done.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -40,8 +39,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
 pub(super) fn refresh(shard: &Shard) {
     shard.stats.buffers_in_use.set(shard.buffers.in_use() as u64);
     shard.stats.buffer_bytes.set(shard.buffers.bytes() as u64);
-    let allocations = alloc::allocations();
-    shard.stats.allocations.add(allocations.saturating_sub(shard.stats.allocations.get()));
+    shard.count_allocations();
 }
 
 /// Moves idle connections to the coldest shard when this one holds far more than its share.

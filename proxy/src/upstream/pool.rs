@@ -28,7 +28,9 @@ use super::connection::{Credit, Upstream};
 use crate::net::buffers::Size;
 use crate::net::{clock, connect};
 use crate::shard::Shard;
-use crate::shard::slots::{Lane, Lease, client_gone};
+use crate::shard::lease::Lease;
+use crate::shard::slots::client_gone;
+use crate::shard::timer::Lane;
 use crate::sys::socket::Socket;
 
 /// How often a waiting request looks for credits that other shards gave back, and whether its client has left.

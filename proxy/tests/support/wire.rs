@@ -571,8 +571,21 @@ impl Upstream {
         Self::start().serving(answer)
     }
 
+    /// Like [`Upstream::serve`], and closes each connection after one answer without having said so.
+    pub(crate) fn closing(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start().begin(answer, 1)
+    }
+
     /// From now on answers by itself, see [`Upstream::serve`].
-    pub(crate) fn serving(mut self, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) fn serving(self, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.begin(answer, usize::MAX)
+    }
+
+    fn begin(
+        mut self,
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+        requests: usize,
+    ) -> Self {
         let (_, nothing) = unbounded();
         let queue = std::mem::replace(&mut self.queue, nothing);
         let (answer, shared) = (Arc::new(answer), Arc::clone(&self.shared));
@@ -582,7 +595,7 @@ impl Upstream {
                     shared.streams.lock().unwrap().extend(stream.try_clone());
                 }
                 let answer = Arc::clone(&answer);
-                std::thread::spawn(move || serve(link, &*answer));
+                std::thread::spawn(move || serve(link, &*answer, requests));
             }
         });
         self
@@ -659,8 +672,11 @@ fn accept(door: &Door, give: &Sender<Link>, shared: &Shared) {
     }
 }
 
-fn serve(mut link: Link, answer: &dyn Fn(&Message) -> Vec<u8>) {
-    while !link.unread.is_empty() || link.more().is_ok() {
+fn serve(mut link: Link, answer: &dyn Fn(&Message) -> Vec<u8>, requests: usize) {
+    for _ in 0..requests {
+        if link.unread.is_empty() && link.more().is_err() {
+            break;
+        }
         let answer = answer(&link.request());
         if answer.is_empty() || link.try_send(&answer).is_err() {
             break;

@@ -8,10 +8,11 @@
 //! byte (the parsers' own property tests in `core`).
 
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test's help fails by panicking"
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "what a test helper can't do fails the test; helpers are shared by test programs"
 )]
 
 #[path = "../support/mod.rs"]
@@ -21,6 +22,7 @@ mod wire;
 
 mod addresses;
 mod bodies;
+mod counted;
 mod drain;
 mod duplex;
 mod endurance;

@@ -9,7 +9,7 @@
 
 use super::super::head::{Field, Fields, Framing, Known, Span, Version};
 use super::super::known::is;
-use super::parse::HeadError;
+use super::error::HeadError;
 
 /// Names that one head's Connection fields may list besides the usual options; more is refused. 16 is
 /// far beyond any real use and bounds the marking to 16 × [`crate::limits::HEADER_COUNT_MAX`] comparisons.

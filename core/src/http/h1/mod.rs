@@ -8,6 +8,7 @@
 pub mod body;
 pub mod conn;
 pub mod encode;
+mod error;
 mod fields;
 pub mod parse;
 mod scan;

@@ -18,8 +18,8 @@
 use super::super::edits::{is_token, is_value};
 use super::super::head::{Field, Fields, Known, Span};
 use super::super::known::classify;
+use super::error::HeadError;
 use super::fields::Facts;
-use super::parse::HeadError;
 use crate::limits::HEADER_COUNT_MAX;
 
 const fn tokens() -> [bool; 256] {
