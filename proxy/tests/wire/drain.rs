@@ -13,11 +13,6 @@ fn requests_in_progress_end_and_connections_close() {
         let mut proxy = Setup::sharded(driver, 2).proxy("drain = \"15s\"").start(&[&upstream]);
         let address = proxy.pinion.address("web");
         let (mut idle, mut busy, mut reading) = (proxy.client(), proxy.client(), proxy.client());
-        idle.send(get("/"));
-        let mut end = upstream.accept();
-        end.request();
-        end.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx");
-        idle.response();
         busy.send(get("/busy"));
         let mut end_busy = upstream.accept();
         end_busy.request();
@@ -27,8 +22,22 @@ fn requests_in_progress_end_and_connections_close() {
         end_reading.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
         reading.read_until(b"hello");
 
+        // So many in a row that the next one is expected at once.
+        idle.send(get("/"));
+        let mut end = upstream.accept();
+        for _ in 0..8 {
+            end.request();
+            end.send(ok("x"));
+            idle.response();
+            idle.send(get("/"));
+        }
+        end.request();
+        end.send(ok("x"));
+        idle.response();
+
         proxy.pinion.signal(Signal::TERM);
         idle.expect_closed();
+        end.expect_gone();
         eventually("nobody is accepted any more", || {
             TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err()
         });
