@@ -224,6 +224,10 @@ impl Slot {
         if probe.due > now {
             return Some(probe.due);
         }
+        if self.timers[Lane::Read as usize].fired.get().is_some() {
+            // We ended receiving ourselves, which looks as if the client had.
+            return None;
+        }
         if client_gone(&probe.client, probe.half_close) {
             self.timers[Lane::Up as usize].fired.set(Some(Why::Gone));
             let upstream = place.take().map(|probe| Cut::Both(probe.upstream));
