@@ -1,7 +1,7 @@
 //! The proxy of the simulation: the machines of `http::h1` wired together, without any I/O.
 //!
 //! It does what a shard does with one client connection: read a request, take an idle upstream connection
-//! or make one, relay both bodies, and ask the [`Exchange`] what becomes of everything.
+//! or make one, relay both bodies, and ask the `Exchange` what becomes of everything.
 //!
 //! Invariants: it keeps a request's bytes while they are few, so that it may be sent again; beyond that it
 //! says that the body was streamed.
