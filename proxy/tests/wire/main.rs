@@ -30,6 +30,7 @@ mod framing;
 mod heads;
 mod interim;
 mod limits;
+mod logged;
 mod parked;
 mod refused;
 mod retry;
