@@ -141,7 +141,7 @@ impl Downstream {
             requests: 0,
             accepted: clock::now(),
             view,
-            warm: true,
+            warm: false,
             inbuf: None,
             _permit: permit,
         })
@@ -239,7 +239,10 @@ async fn run(shard: Rc<Shard>, mut connection: Box<Downstream>) {
     loop {
         let began = clock::now();
         match idle(&shard, &connection).await {
-            Idle::Readable => connection.warm = clock::now().since(began) < WARM_TIME,
+            // A first request says nothing of a second one.
+            Idle::Readable => {
+                connection.warm = connection.requests > 0 && clock::now().since(began) < WARM_TIME;
+            }
             Idle::Close => return,
             Idle::Move(to) => match depart(&shard, connection, to) {
                 Ok(()) => return,

@@ -34,6 +34,8 @@ use crate::sys::socket::Socket;
 
 /// How often a waiting request looks whether its client is still there.
 const PROBE_PERIOD: Duration = Duration::from_millis(250);
+/// What warm connections need and a shard keeps for the next ones.
+const CANCELLERS_KEPT: usize = 1_024;
 /// A transfer's rate is judged again this often.
 const RATE_PERIOD: Duration = Duration::from_secs(1);
 
@@ -75,18 +77,34 @@ enum Cut {
     Both(Socket),
 }
 
-#[derive(Default)]
 struct Timer {
-    due: Cell<Option<Instant>>,
-    cut: RefCell<Option<Cut>>,
+    /// [`Instant::NEVER`] while it is not armed.
+    due: Cell<Instant>,
+    cut: Cell<Option<Cut>>,
     fired: Cell<Option<Why>>,
-    /// For transfers: at most this long without progress; zero for plain deadlines.
-    idle: Cell<Duration>,
-    min_rate: Cell<u64>,
+    /// For transfers: the least bytes a second; 0 is off.
+    min_rate: Cell<u32>,
+    /// For transfers: at most this many nanoseconds without progress; zero for plain deadlines.
+    idle: Cell<u64>,
     started: Cell<Instant>,
+    /// The last progress, or when the transfer was paused.
     moved_at: Cell<Instant>,
     moved: Cell<u64>,
-    paused_at: Cell<Instant>,
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Timer {
+            due: Cell::new(Instant::NEVER),
+            cut: Cell::default(),
+            fired: Cell::default(),
+            min_rate: Cell::default(),
+            idle: Cell::default(),
+            started: Cell::default(),
+            moved_at: Cell::default(),
+            moved: Cell::default(),
+        }
+    }
 }
 
 /// What others may ask of an idle connection.
@@ -107,12 +125,12 @@ pub(crate) struct Slot {
     /// When this slot's key fires in the wheel.
     filed: Cell<Option<Instant>>,
     key: Cell<u32>,
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
     idle: Cell<bool>,
     kick: Cell<Option<Kick>>,
-    probe: RefCell<Option<Probe>>,
+    probe: Cell<Option<Probe>>,
     /// Made when the connection first waits warm.
-    warm: RefCell<Option<Canceller>>,
+    warm: Cell<Option<Canceller>>,
 }
 
 struct Probe {
@@ -131,6 +149,8 @@ struct Table {
     slots: RefCell<Slab<Rc<Slot>>>,
     wheel: RefCell<Wheel>,
     fired: RefCell<Vec<u32>>,
+    /// Free ones: a connection that warms up again allocates nothing.
+    cancellers: RefCell<Vec<Canceller>>,
     timer: Counter,
     armed: Cell<Instant>,
     stats: Arc<ShardStats>,
@@ -148,6 +168,7 @@ impl Slots {
             slots: RefCell::new(Slab::new()),
             wheel: RefCell::new(Wheel::new(TICK, WHEEL_SLOTS, clock::now())),
             fired: RefCell::new(Vec::new()),
+            cancellers: RefCell::new(Vec::new()),
             timer: new_timer()?,
             armed: Cell::new(Instant::NEVER),
             stats,
@@ -234,11 +255,11 @@ impl Slot {
     /// Calls off the receive in flight of a warm connection.
     fn cool(&self) {
         let canceller = self.warm.take();
-        self.warm.replace(canceller.map(Canceller::cancel));
+        self.warm.set(canceller.map(Canceller::cancel));
     }
 
     fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
@@ -252,7 +273,7 @@ impl Slot {
                 Verdict::Unarmed => {}
                 Verdict::Again(at) => sooner(at),
                 Verdict::Fired(why) => {
-                    timer.due.set(None);
+                    timer.due.set(Instant::NEVER);
                     timer.fired.set(Some(why));
                     self.cut(timer.cut.take());
                 }
@@ -276,20 +297,18 @@ impl Slot {
     }
 
     fn check_probe(&self, now: Instant) -> Option<Instant> {
-        let mut place = self.probe.borrow_mut();
-        let probe = place.as_mut()?;
-        if probe.due > now {
-            return Some(probe.due);
+        let mut probe = self.probe.take()?;
+        if probe.due <= now {
+            if client_gone(&probe.client, probe.half_close) {
+                self.timers[Lane::Up as usize].fired.set(Some(Why::Gone));
+                self.cut(Some(Cut::Both(probe.upstream)));
+                return None;
+            }
+            probe.due = now.after(PROBE_PERIOD);
         }
-        if client_gone(&probe.client, probe.half_close) {
-            self.timers[Lane::Up as usize].fired.set(Some(Why::Gone));
-            let upstream = place.take().map(|probe| Cut::Both(probe.upstream));
-            drop(place);
-            self.cut(upstream);
-            return None;
-        }
-        probe.due = now.after(PROBE_PERIOD);
-        Some(probe.due)
+        let due = probe.due;
+        self.probe.set(Some(probe));
+        Some(due)
     }
 }
 
@@ -301,10 +320,11 @@ enum Verdict {
 
 impl Timer {
     fn verdict(&self, now: Instant) -> Verdict {
-        let Some(due) = self.due.get() else {
+        let due = self.due.get();
+        if due == Instant::NEVER {
             return Verdict::Unarmed;
-        };
-        let idle = self.idle.get();
+        }
+        let idle = Duration::from_nanos(self.idle.get());
         if idle.is_zero() {
             return if due <= now { Verdict::Fired(Why::Late) } else { Verdict::Again(due) };
         }
@@ -346,27 +366,27 @@ impl Lease {
 
     fn arm(&self, lane: Lane, due: Instant, cut: Cut) {
         let timer = self.timer(lane);
-        timer.due.set(Some(due));
+        timer.due.set(due);
         timer.fired.set(None);
-        timer.cut.replace(Some(cut));
+        timer.cut.set(Some(cut));
         self.slots.file(&self.slot, due);
     }
 
     /// At `due`, ends receiving on `socket`.
     pub(crate) fn cut_reading(&self, lane: Lane, due: Instant, socket: &Socket) {
-        self.timer(lane).idle.set(Duration::ZERO);
+        self.timer(lane).idle.set(0);
         self.arm(lane, due, Cut::Reading(socket.clone()));
     }
 
     /// At `due`, ends both directions of `socket`.
     pub(crate) fn cut_both(&self, lane: Lane, due: Instant, socket: &Socket) {
-        self.timer(lane).idle.set(Duration::ZERO);
+        self.timer(lane).idle.set(0);
         self.arm(lane, due, Cut::Both(socket.clone()));
     }
 
     /// At `due`, wakes the task that waits in [`Lease::woken`].
     pub(crate) fn wake_at(&self, lane: Lane, due: Instant) {
-        self.timer(lane).idle.set(Duration::ZERO);
+        self.timer(lane).idle.set(0);
         self.arm(lane, due, Cut::Wake);
     }
 
@@ -376,8 +396,8 @@ impl Lease {
     pub(crate) fn transfer(&self, lane: Lane, reading: bool, idle: Duration, min_rate: u64, socket: &Socket) {
         let now = clock::now();
         let timer = self.timer(lane);
-        timer.idle.set(idle.max(TICK));
-        timer.min_rate.set(min_rate);
+        timer.idle.set(u64::try_from(idle.max(TICK).as_nanos()).unwrap_or(u64::MAX));
+        timer.min_rate.set(u32::try_from(min_rate).unwrap_or(u32::MAX));
         timer.started.set(now);
         timer.moved_at.set(now);
         timer.moved.set(0);
@@ -389,8 +409,8 @@ impl Lease {
     /// The transfer of `lane` waits for somebody else: its clocks stand still until [`Lease::resume`].
     pub(crate) fn pause(&self, lane: Lane) {
         let timer = self.timer(lane);
-        timer.due.set(None);
-        timer.paused_at.set(clock::now());
+        timer.due.set(Instant::NEVER);
+        timer.moved_at.set(clock::now());
     }
 
     /// The transfer of `lane` goes on.
@@ -400,11 +420,11 @@ impl Lease {
             return;
         }
         let now = clock::now();
-        let paused = now.since(timer.paused_at.get());
+        let paused = now.since(timer.moved_at.get());
         timer.started.set(timer.started.get().after(paused));
         timer.moved_at.set(now);
-        let due = now.after(timer.idle.get());
-        timer.due.set(Some(due));
+        let due = now.after(Duration::from_nanos(timer.idle.get()));
+        timer.due.set(due);
         self.slots.file(&self.slot, due);
     }
 
@@ -418,8 +438,8 @@ impl Lease {
     /// Disarms `lane` and says whether and why it fired.
     pub(crate) fn disarm(&self, lane: Lane) -> Option<Why> {
         let timer = self.timer(lane);
-        timer.due.set(None);
-        timer.cut.replace(None);
+        timer.due.set(Instant::NEVER);
+        timer.cut.set(None);
         timer.fired.take()
     }
 
@@ -433,26 +453,35 @@ impl Lease {
     pub(crate) fn watch_client(&self, client: &Socket, upstream: &Socket, half_close: bool, now: Instant) {
         let due = now.after(PROBE_PERIOD);
         let probe = Probe { client: client.clone(), upstream: upstream.clone(), due, half_close };
-        self.slot.probe.replace(Some(probe));
+        self.slot.probe.set(Some(probe));
         self.slots.file(&self.slot, due);
     }
 
     /// Ends [`Lease::watch_client`].
     pub(crate) fn unwatch_client(&self) {
-        self.slot.probe.replace(None);
+        self.slot.probe.set(None);
     }
 
     /// At `due`, calls off the receive that is started with the returned handle.
     pub(crate) fn cool_at(&self, lane: Lane, due: Instant) -> CancelHandle {
-        self.timer(lane).idle.set(Duration::ZERO);
-        let handle = self.slot.warm.borrow_mut().get_or_insert_with(Canceller::new).handle();
+        self.timer(lane).idle.set(0);
+        let canceller = self.slot.warm.take().or_else(|| self.slots.0.cancellers.borrow_mut().pop());
+        // ALLOC: as many as connections were ever warm at once.
+        let canceller = canceller.unwrap_or_else(Canceller::new);
+        let handle = canceller.handle();
+        self.slot.warm.set(Some(canceller));
         self.arm(lane, due, Cut::Cool);
         handle
     }
 
-    /// Frees what waiting warm needed.
+    /// Gives back what waiting warm needed.
     pub(crate) fn forget_warmth(&self) {
-        self.slot.warm.replace(None);
+        if let Some(canceller) = self.slot.warm.take() {
+            let mut free = self.slots.0.cancellers.borrow_mut();
+            if free.len() < CANCELLERS_KEPT {
+                free.push(canceller);
+            }
+        }
     }
 
     /// Marks the connection idle, so that it can be kicked.
@@ -478,11 +507,11 @@ impl Lease {
 
     /// Remembers the task of `cx` as the one to wake.
     pub(crate) fn wait_here(&self, cx: &Context<'_>) {
-        let mut place = self.slot.waker.borrow_mut();
-        match place.as_ref() {
-            Some(waker) if waker.will_wake(cx.waker()) => {}
-            _ => *place = Some(cx.waker().clone()),
-        }
+        let waker = match self.slot.waker.take() {
+            Some(waker) if waker.will_wake(cx.waker()) => waker,
+            _ => cx.waker().clone(),
+        };
+        self.slot.waker.set(Some(waker));
     }
 
     /// A handle for others to wake the waiting task.
@@ -517,6 +546,7 @@ impl Slots {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.forget_warmth();
         let key = self.slot.key.get();
         self.slots.0.wheel.borrow_mut().remove(key);
         self.slots.0.slots.borrow_mut().remove(key as usize);
