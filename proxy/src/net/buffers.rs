@@ -13,6 +13,7 @@
 //! HOT: 0 allocations, 0 locks, 0 system calls a take in steady state.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::rc::Rc;
 
 use pinion_core::limits::{BUFFER_BYTES, BUFFER_LARGE_BYTES};
@@ -147,8 +148,9 @@ impl BufferPool {
         free.pop()
     }
 
-    /// Frees the storage that was not needed since the last call.
-    pub(crate) fn trim(&self) {
+    /// Frees the storage that was not needed since the last call; says how many buffers that were.
+    pub(crate) fn trim(&self) -> usize {
+        let mut freed = 0;
         for shelf in [&self.0.small, &self.0.large] {
             let idle = shelf.free.borrow().len();
             let kept = FREE_BYTES_KEPT / shelf.size.bytes();
@@ -157,10 +159,16 @@ impl BufferPool {
             let surplus = idle.saturating_sub(needed);
             shelf.peak.set(shelf.out.get());
             if surplus > 0 {
-                shelf.free.borrow_mut().truncate(idle - surplus);
+                let mut free = shelf.free.borrow_mut();
+                // The lowest addresses stay and are used first: what is kept lies together, and the pages
+                // of the rest can be given back.
+                free.sort_unstable_by_key(|storage| Reverse(storage.as_ptr() as usize));
+                free.drain(..surplus);
                 self.0.bytes.set(self.0.bytes.get() - surplus * shelf.size.bytes());
+                freed += surplus;
             }
         }
+        freed
     }
 
     /// Buffers handed out.

@@ -202,7 +202,8 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
 /// The shard with the fewest connections, if it has fewer than this one.
 fn colder_shard(shard: &Shard) -> Option<usize> {
     let peers = shard.peers.get()?;
-    let held = |at: &usize| peers[*at].stats.connections_active.get();
+    // Those on their way count as well: a burst is handed on before the first of it arrives.
+    let held = |at: &usize| peers[*at].stats.connections_active.get() + peers[*at].inbox.len() as u64;
     let coldest = (0..peers.len()).min_by_key(held)?;
     (held(&coldest) < held(&shard.link.index)).then_some(coldest)
 }

@@ -8,6 +8,7 @@
 //! shard has as many seats as it ever had active connections; `trim` frees what the last period did not need.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -85,10 +86,17 @@ impl Seats {
         served
     }
 
-    /// Frees the seats that were not needed since the last call.
-    pub(crate) fn trim(&self) {
-        let needed = self.peak.get() - self.taken.get();
-        self.free.borrow_mut().truncate(needed.max(SEATS_KEPT));
+    /// Frees the seats that were not needed since the last call; says how many those were.
+    pub(crate) fn trim(&self) -> usize {
+        let needed = (self.peak.get() - self.taken.get()).max(SEATS_KEPT);
         self.peak.set(self.taken.get());
+        let mut free = self.free.borrow_mut();
+        let surplus = free.len().saturating_sub(needed);
+        if surplus > 0 {
+            // What is kept lies together, see `BufferPool::trim`.
+            free.sort_unstable_by_key(|seat| Reverse((&raw const **seat).addr()));
+            free.drain(..surplus);
+        }
+        surplus
     }
 }

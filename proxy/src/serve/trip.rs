@@ -3,6 +3,7 @@
 //! Boxed, because heads are more than a kilobyte each and futures are moved.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 
 use pinion_core::http::{RequestHead, ResponseHead};
 
@@ -50,10 +51,17 @@ impl Trips {
         self.free.borrow_mut().push(trip);
     }
 
-    /// Frees what was not needed since the last call.
-    pub(crate) fn trim(&self) {
-        let needed = self.peak.get() - self.taken.get();
-        self.free.borrow_mut().truncate(needed.max(TRIPS_KEPT));
+    /// Frees what was not needed since the last call; says how many those were.
+    pub(crate) fn trim(&self) -> usize {
+        let needed = (self.peak.get() - self.taken.get()).max(TRIPS_KEPT);
         self.peak.set(self.taken.get());
+        let mut free = self.free.borrow_mut();
+        let surplus = free.len().saturating_sub(needed);
+        if surplus > 0 {
+            // What is kept lies together, see `BufferPool::trim`.
+            free.sort_unstable_by_key(|trip| Reverse((&raw const **trip).addr()));
+            free.drain(..surplus);
+        }
+        surplus
     }
 }

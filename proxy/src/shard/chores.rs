@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::slots::Kick;
+use crate::sys::alloc;
 
 /// How often the chores are done.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -19,14 +20,17 @@ const MOVES_MAX: usize = 64;
 /// Does the chores for ever.
 pub(super) async fn run(shard: Rc<Shard>) {
     let lease = shard.slots.lease();
-    let mut periods = 0_u32;
+    let (mut periods, mut held) = (0_u32, 0);
     loop {
         lease.sleep(PERIOD).await;
         periods = periods.wrapping_add(1);
         if periods.is_multiple_of(TRIM_PERIODS) {
-            shard.buffers.trim();
-            shard.seats.trim();
-            shard.trips.trim();
+            let freed = shard.buffers.trim() + shard.seats.trim() + shard.trips.trim();
+            let connections = shard.stats.connections_active.get();
+            if freed > 0 || connections < held {
+                alloc::give_back();
+            }
+            held = connections;
         }
         shard.upstreams.expire();
         shard.upstreams.forget_unclaimed();

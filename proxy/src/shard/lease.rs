@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use monoio::io::{CancelHandle, Canceller};
+use monoio::io::CancelHandle;
 use pinion_core::limits::{RATE_JUDGED_AFTER, TICK};
 use pinion_core::time::Instant;
 
@@ -32,27 +32,27 @@ impl Lease {
 
     fn arm(&self, lane: Lane, due: Instant, cut: Cut) {
         let timer = self.timer(lane);
-        timer.due.set(Some(due));
+        timer.due.set(due);
         timer.fired.set(None);
-        timer.cut.replace(Some(cut));
+        timer.cut.set(Some(cut));
         self.slots.file(&self.slot, due);
     }
 
     /// At `due`, ends receiving on `socket`.
     pub(crate) fn cut_reading(&self, lane: Lane, due: Instant, socket: &Socket) {
-        self.timer(lane).idle.set(Duration::ZERO);
+        self.timer(lane).idle.set(0);
         self.arm(lane, due, Cut::Reading(socket.clone()));
     }
 
     /// At `due`, ends both directions of `socket`.
     pub(crate) fn cut_both(&self, lane: Lane, due: Instant, socket: &Socket) {
-        self.timer(lane).idle.set(Duration::ZERO);
+        self.timer(lane).idle.set(0);
         self.arm(lane, due, Cut::Both(socket.clone()));
     }
 
-    /// At `due`, wakes the task that asked to be woken ([`Lease::wait_here`]).
+    /// At `due`, wakes the task that waits in [`Lease::woken`].
     pub(crate) fn wake_at(&self, lane: Lane, due: Instant) {
-        self.timer(lane).idle.set(Duration::ZERO);
+        self.timer(lane).idle.set(0);
         self.arm(lane, due, Cut::Wake);
     }
 
@@ -62,8 +62,8 @@ impl Lease {
     pub(crate) fn transfer(&self, lane: Lane, reading: bool, idle: Duration, min_rate: u64, socket: &Socket) {
         let now = clock::now();
         let timer = self.timer(lane);
-        timer.idle.set(idle.max(TICK));
-        timer.min_rate.set(min_rate);
+        timer.idle.set(u64::try_from(idle.max(TICK).as_nanos()).unwrap_or(u64::MAX));
+        timer.min_rate.set(u32::try_from(min_rate).unwrap_or(u32::MAX));
         timer.started.set(now);
         timer.moved_at.set(now);
         timer.moved.set(0);
@@ -75,8 +75,8 @@ impl Lease {
     /// The transfer of `lane` waits for somebody else: its clocks stand still until [`Lease::resume`].
     pub(crate) fn pause(&self, lane: Lane) {
         let timer = self.timer(lane);
-        timer.due.set(None);
-        timer.paused_at.set(clock::now());
+        timer.due.set(Instant::NEVER);
+        timer.moved_at.set(clock::now());
     }
 
     /// The transfer of `lane` goes on.
@@ -86,11 +86,11 @@ impl Lease {
             return;
         }
         let now = clock::now();
-        let paused = now.since(timer.paused_at.get());
+        let paused = now.since(timer.moved_at.get());
         timer.started.set(timer.started.get().after(paused));
         timer.moved_at.set(now);
-        let due = now.after(timer.idle.get());
-        timer.due.set(Some(due));
+        let due = now.after(Duration::from_nanos(timer.idle.get()));
+        timer.due.set(due);
         self.slots.file(&self.slot, due);
     }
 
@@ -104,8 +104,8 @@ impl Lease {
     /// Disarms `lane` and says whether and why it fired.
     pub(crate) fn disarm(&self, lane: Lane) -> Option<Why> {
         let timer = self.timer(lane);
-        timer.due.set(None);
-        timer.cut.replace(None);
+        timer.due.set(Instant::NEVER);
+        timer.cut.set(None);
         timer.fired.take()
     }
 
@@ -119,26 +119,30 @@ impl Lease {
     pub(crate) fn watch_client(&self, client: &Socket, upstream: &Socket, half_close: bool, now: Instant) {
         let due = now.after(PROBE_PERIOD);
         let probe = Probe { client: client.clone(), upstream: upstream.clone(), due, half_close };
-        self.slot.probe.replace(Some(probe));
+        self.slot.probe.set(Some(probe));
         self.slots.file(&self.slot, due);
     }
 
     /// Ends [`Lease::watch_client`].
     pub(crate) fn unwatch_client(&self) {
-        self.slot.probe.replace(None);
+        self.slot.probe.set(None);
     }
 
     /// At `due`, calls off the receive that is started with the returned handle.
     pub(crate) fn cool_at(&self, lane: Lane, due: Instant) -> CancelHandle {
-        self.timer(lane).idle.set(Duration::ZERO);
-        let handle = self.slot.warm.borrow_mut().get_or_insert_with(Canceller::new).handle();
+        self.timer(lane).idle.set(0);
+        let canceller = self.slot.warm.take().unwrap_or_else(|| self.slots.canceller());
+        let handle = canceller.handle();
+        self.slot.warm.set(Some(canceller));
         self.arm(lane, due, Cut::Cool);
         handle
     }
 
-    /// Frees what waiting warm needed.
+    /// Gives back what waiting warm needed.
     pub(crate) fn forget_warmth(&self) {
-        self.slot.warm.replace(None);
+        if let Some(canceller) = self.slot.warm.take() {
+            self.slots.keep(canceller);
+        }
     }
 
     /// Marks the connection idle, so that it can be kicked.
@@ -164,11 +168,11 @@ impl Lease {
 
     /// Remembers the task of `cx` as the one to wake.
     pub(crate) fn wait_here(&self, cx: &Context<'_>) {
-        let mut place = self.slot.waker.borrow_mut();
-        match place.as_ref() {
-            Some(waker) if waker.will_wake(cx.waker()) => {}
-            _ => *place = Some(cx.waker().clone()),
-        }
+        let waker = match self.slot.waker.take() {
+            Some(waker) if waker.will_wake(cx.waker()) => waker,
+            _ => cx.waker().clone(),
+        };
+        self.slot.waker.set(Some(waker));
     }
 
     /// A handle for others to wake the waiting task.
@@ -193,6 +197,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.slots.free(self.slot.key.get());
+        self.forget_warmth();
+        let key = self.slot.key.get();
+        self.slots.free(key);
     }
 }

@@ -35,6 +35,8 @@ use crate::sys::socket::Socket;
 
 /// How often a waiting request looks whether its client is still there.
 pub(super) const PROBE_PERIOD: Duration = Duration::from_millis(250);
+/// What warm connections need and a shard keeps for the next ones.
+const CANCELLERS_KEPT: usize = 1_024;
 
 /// What others may ask of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +56,12 @@ pub(crate) struct Slot {
     /// When this slot's key fires in the wheel.
     pub(super) filed: Cell<Option<Instant>>,
     pub(super) key: Cell<u32>,
-    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) waker: Cell<Option<Waker>>,
     pub(super) idle: Cell<bool>,
     pub(super) kick: Cell<Option<Kick>>,
-    pub(super) probe: RefCell<Option<Probe>>,
+    pub(super) probe: Cell<Option<Probe>>,
     /// Made when the connection first waits warm.
-    pub(super) warm: RefCell<Option<Canceller>>,
+    pub(super) warm: Cell<Option<Canceller>>,
 }
 
 pub(super) struct Probe {
@@ -78,6 +80,8 @@ struct Table {
     slots: RefCell<Slab<Rc<Slot>>>,
     wheel: RefCell<Wheel>,
     fired: RefCell<Vec<u32>>,
+    /// Free ones: a connection that warms up again allocates nothing.
+    cancellers: RefCell<Vec<Canceller>>,
     timer: Counter,
     armed: Cell<Instant>,
     stats: Arc<ShardStats>,
@@ -85,11 +89,11 @@ struct Table {
 
 impl Slots {
     pub(crate) fn new(stats: Arc<ShardStats>) -> std::io::Result<Self> {
-        // ALLOC: once a shard.
         Ok(Slots(Rc::new(Table {
             slots: RefCell::new(Slab::new()),
             wheel: RefCell::new(Wheel::new(TICK, WHEEL_SLOTS, clock::now())),
             fired: RefCell::new(Vec::new()),
+            cancellers: RefCell::new(Vec::new()),
             timer: new_timer()?,
             armed: Cell::new(Instant::NEVER),
             stats,
@@ -97,7 +101,6 @@ impl Slots {
     }
 
     /// A new slot, for one task.
-    // ALLOC: once a connection, at its start.
     pub(crate) fn lease(&self) -> Lease {
         let mut slots = self.0.slots.borrow_mut();
         let entry = slots.vacant_entry();
@@ -177,11 +180,11 @@ impl Slot {
     /// Calls off the receive in flight of a warm connection.
     fn cool(&self) {
         let canceller = self.warm.take();
-        self.warm.replace(canceller.map(Canceller::cancel));
+        self.warm.set(canceller.map(Canceller::cancel));
     }
 
     fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
@@ -195,7 +198,7 @@ impl Slot {
                 Verdict::Unarmed => {}
                 Verdict::Again(at) => sooner(at),
                 Verdict::Fired(why) => {
-                    timer.due.set(None);
+                    timer.due.set(Instant::NEVER);
                     timer.fired.set(Some(why));
                     self.cut(timer.cut.take());
                 }
@@ -219,24 +222,22 @@ impl Slot {
     }
 
     fn check_probe(&self, now: Instant) -> Option<Instant> {
-        let mut place = self.probe.borrow_mut();
-        let probe = place.as_mut()?;
-        if probe.due > now {
-            return Some(probe.due);
-        }
+        let mut probe = self.probe.take()?;
         if self.timers[Lane::Read as usize].fired.get().is_some() {
             // We ended receiving ourselves, which looks as if the client had.
             return None;
         }
-        if client_gone(&probe.client, probe.half_close) {
-            self.timers[Lane::Up as usize].fired.set(Some(Why::Gone));
-            let upstream = place.take().map(|probe| Cut::Both(probe.upstream));
-            drop(place);
-            self.cut(upstream);
-            return None;
+        if probe.due <= now {
+            if client_gone(&probe.client, probe.half_close) {
+                self.timers[Lane::Up as usize].fired.set(Some(Why::Gone));
+                self.cut(Some(Cut::Both(probe.upstream)));
+                return None;
+            }
+            probe.due = now.after(PROBE_PERIOD);
         }
-        probe.due = now.after(PROBE_PERIOD);
-        Some(probe.due)
+        let due = probe.due;
+        self.probe.set(Some(probe));
+        Some(due)
     }
 }
 
@@ -255,6 +256,20 @@ pub(crate) fn client_gone(client: &Socket, half_close: bool) -> bool {
 }
 
 impl Slots {
+    /// A canceller for a connection that becomes warm.
+    // ALLOC: as many as connections were ever warm at once.
+    pub(super) fn canceller(&self) -> Canceller {
+        self.0.cancellers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a canceller back.
+    pub(super) fn keep(&self, canceller: Canceller) {
+        let mut free = self.0.cancellers.borrow_mut();
+        if free.len() < CANCELLERS_KEPT {
+            free.push(canceller);
+        }
+    }
+
     /// Frees slot `key`.
     pub(super) fn free(&self, key: u32) {
         self.0.wheel.borrow_mut().remove(key);

@@ -2,7 +2,7 @@
 //!
 //! Not here: when deadlines are looked at (`slots`), arming them (`lease`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::Duration;
 
 use pinion_core::limits::RATE_JUDGED_AFTER;
@@ -53,18 +53,34 @@ pub(super) enum Cut {
 }
 
 /// One deadline.
-#[derive(Default)]
 pub(super) struct Timer {
-    pub(super) due: Cell<Option<Instant>>,
-    pub(super) cut: RefCell<Option<Cut>>,
+    /// [`Instant::NEVER`] while it is not armed.
+    pub(super) due: Cell<Instant>,
+    pub(super) cut: Cell<Option<Cut>>,
     pub(super) fired: Cell<Option<Why>>,
-    /// For transfers: at most this long without progress; zero for plain deadlines.
-    pub(super) idle: Cell<Duration>,
-    pub(super) min_rate: Cell<u64>,
+    /// For transfers: the least bytes a second; 0 is off.
+    pub(super) min_rate: Cell<u32>,
+    /// For transfers: at most this many nanoseconds without progress; zero for plain deadlines.
+    pub(super) idle: Cell<u64>,
     pub(super) started: Cell<Instant>,
+    /// The last progress, or when the transfer was paused.
     pub(super) moved_at: Cell<Instant>,
     pub(super) moved: Cell<u64>,
-    pub(super) paused_at: Cell<Instant>,
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Timer {
+            due: Cell::new(Instant::NEVER),
+            cut: Cell::default(),
+            fired: Cell::default(),
+            min_rate: Cell::default(),
+            idle: Cell::default(),
+            started: Cell::default(),
+            moved_at: Cell::default(),
+            moved: Cell::default(),
+        }
+    }
 }
 
 /// What a look at a timer says.
@@ -80,10 +96,11 @@ pub(super) enum Verdict {
 impl Timer {
     /// Judges the timer at `now`.
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
-        let Some(due) = self.due.get() else {
+        let due = self.due.get();
+        if due == Instant::NEVER {
             return Verdict::Unarmed;
-        };
-        let idle = self.idle.get();
+        }
+        let idle = Duration::from_nanos(self.idle.get());
         if idle.is_zero() {
             return if due <= now { Verdict::Fired(Why::Late) } else { Verdict::Again(due) };
         }

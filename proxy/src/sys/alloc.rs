@@ -18,6 +18,17 @@ pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
 }
 
+unsafe extern "C" {
+    // Of mimalloc, which this program is linked with as its allocator.
+    safe fn mi_collect(force: bool);
+}
+
+/// Returns memory that this thread has freed to the system. mimalloc does so by itself only as a thread goes
+/// on allocating, and a shard that has become quiet does not.
+pub(crate) fn give_back() {
+    mi_collect(true);
+}
+
 struct Counting(MiMalloc);
 
 #[global_allocator]

@@ -181,7 +181,6 @@ pub struct Load {
     pub address: SocketAddr,
     pub connections: usize,
     pub threads: usize,
-    pub requests: usize,
 }
 
 /// What the load's owner decides: requests by number, and what is wrong with an answer.
@@ -196,8 +195,8 @@ pub trait Script: Sync {
 
 impl Load {
     /// 64 connections on 4 threads.
-    pub fn to(address: SocketAddr, requests: usize) -> Self {
-        Load { address, connections: 64, threads: 4, requests }
+    pub fn to(address: SocketAddr) -> Self {
+        Load { address, connections: 64, threads: 4 }
     }
 
     /// Opens the connections.
@@ -410,7 +409,8 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
     }
 }
 
-fn answer(target: &str, shared: &Shared) -> Vec<u8> {
+fn answer(whole: &str, shared: &Shared) -> Vec<u8> {
+    let target = whole.split('?').next().unwrap_or_default();
     let number = |prefix: &str| target.strip_prefix(prefix).and_then(|rest| rest.parse::<u64>().ok());
     if let Some(millis) = number("/wait/") {
         std::thread::sleep(Duration::from_millis(millis));
@@ -423,11 +423,10 @@ fn answer(target: &str, shared: &Shared) -> Vec<u8> {
     }
     let body = match number("/bytes/") {
         Some(bytes) => vec![b'x'; bytes as usize],
-        None => format!("ok {target}").into_bytes(),
+        None => format!("ok {whole}").into_bytes(),
     };
-    let mut out = format!("HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Length: {}\r\n\r\n", body.len());
-    out.reserve(body.len());
-    let mut out = out.into_bytes();
+    let head = format!("HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut out = head.into_bytes();
     out.extend_from_slice(&body);
     out
 }
