@@ -51,19 +51,3 @@ fn requests_in_progress_end_and_connections_close() {
         assert!(proxy.pinion.wait_exit().success());
     });
 }
-
-#[test]
-fn what_is_not_done_in_time_is_cut() {
-    both(|driver| {
-        let upstream = Upstream::start();
-        let mut proxy = Setup::on(driver).proxy("drain = \"500ms\"").start(&[&upstream]);
-        let mut busy = proxy.client();
-        busy.send(get("/busy"));
-        let mut end = upstream.accept();
-        end.request();
-        proxy.pinion.signal(Signal::TERM);
-        busy.expect_gone();
-        end.expect_gone();
-        proxy.pinion.wait_exit();
-    });
-}

@@ -17,7 +17,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/wire.rs"]
+#[path = "../support/wire/mod.rs"]
 mod wire;
 
 mod addresses;
@@ -31,7 +31,6 @@ mod heads;
 mod interim;
 mod limits;
 mod logged;
-mod parked;
 mod refused;
 mod retry;
 mod reuse;
