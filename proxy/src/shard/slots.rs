@@ -89,6 +89,7 @@ struct Table {
 
 impl Slots {
     pub(crate) fn new(stats: Arc<ShardStats>) -> std::io::Result<Self> {
+        // ALLOC: once a shard.
         Ok(Slots(Rc::new(Table {
             slots: RefCell::new(Slab::new()),
             wheel: RefCell::new(Wheel::new(TICK, WHEEL_SLOTS, clock::now())),
@@ -101,6 +102,7 @@ impl Slots {
     }
 
     /// A new slot, for one task.
+    // ALLOC: once a connection, at its start.
     pub(crate) fn lease(&self) -> Lease {
         let mut slots = self.0.slots.borrow_mut();
         let entry = slots.vacant_entry();
