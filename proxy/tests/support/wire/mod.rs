@@ -7,7 +7,7 @@
 //! The test's own code is the script of both ends: it sends bytes in pieces of any size, waits for bytes,
 //! closes, resets. [`Upstream::serve`] answers by itself instead, for tests that look at one end only.
 //!
-//! Invariants: no wait is longer than [`PATIENCE`]; what arrives is checked by a reader of our own, which
+//! Invariants: no wait is longer than `PATIENCE`; what arrives is checked by a reader of our own, which
 //! shares no code with the program under test.
 
 #![allow(dead_code, reason = "each test program uses a part")]
