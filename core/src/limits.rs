@@ -11,7 +11,7 @@ pub const BUFFER_BYTES: usize = 16 * 1024;
 pub const BUFFER_LARGE_BYTES: usize = 64 * 1024;
 
 /// Header fields in one head. A head with more is refused with 431. Default 128, fixed: the list is
-/// kept inline in per-shard state (10 bytes a field).
+/// kept inline in per-shard state (12 bytes a field).
 pub const HEADER_COUNT_MAX: usize = 128;
 /// Bytes of one head, request line or status line included: 431 (upstream: 502). Key `header_bytes`.
 pub const HEADER_BYTES_DEFAULT: usize = 32 * 1024;

@@ -236,10 +236,6 @@ fn with_host(bytes: &[u8]) -> Vec<u8> {
 
 /// What llhttp accepts and Pinion refuses, or the other way round, and why.
 const LLHTTP_DIFFERENCES: &[(&str, &str)] = &[
-    (
-        "request/connection.md: Upgrade POST request",
-        "an upgrade with a body is not passed on: requests follow",
-    ),
     ("request/content-length.md: Content-Length reset when no body is received", SKIPPED_BODY),
     ("request/content-length.md: Funky `Content-Length` with body", "HTTP/1.0 GET with content is refused"),
     ("request/invalid.md: HTTP protocol and ANNOUNCE method", ANY_METHOD),

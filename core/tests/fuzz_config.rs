@@ -1,13 +1,14 @@
-//! Damaged and random documents: compiling and showing the problems never panics, every refusal has a
-//! problem, and every problem has a place inside the document. `PINION_FUZZ_RUNS` sets how many are tried,
+//! Damaged and random documents, judged by `common/config.rs`. `PINION_FUZZ_RUNS` sets how many are tried,
 //! `PINION_FUZZ_SEED` where they start.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed helper fails its test")]
 
 use std::path::Path;
 
-use pinion_core::config::{Ids, Problems, compile};
 use pinion_core::rng::Rng;
+
+#[path = "common/config.rs"]
+mod invariants;
 
 const RUNS_DEFAULT: u64 = 2_000;
 
@@ -111,16 +112,6 @@ fn document(rng: &mut Rng, seeds: &[Vec<u8>]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn judge(text: &str, problems: &Problems) {
-    let shown = problems.to_string();
-    for problem in problems.iter() {
-        assert!(text.get(problem.span.clone()).is_some(), "{problem:?} is outside of\n{text}");
-        let lines = text.matches('\n').count() + 1;
-        assert!((1..=lines).contains(&problem.line) && problem.column >= 1, "{problem:?} in\n{text}");
-        assert!(!problem.message.trim().is_empty() && shown.contains("fuzz.toml"), "{problem:?} in\n{text}");
-    }
-}
-
 #[test]
 fn no_document_panics_and_every_problem_has_a_place() {
     let number = |name: &str, default| {
@@ -132,20 +123,7 @@ fn no_document_panics_and_every_problem_has_a_place() {
     let (mut taken, mut refused) = (0u64, 0u64);
     for seed in first..first + runs {
         let text = document(&mut Rng::seeded(seed), &seeds);
-        let judged = std::panic::catch_unwind(|| {
-            match compile(&text, "fuzz.toml", Path::new("/"), &mut Ids::default(), 1, None) {
-                Ok(snapshot) => {
-                    assert!(!snapshot.warnings.has_errors());
-                    judge(&text, &snapshot.warnings);
-                    true
-                }
-                Err(problems) => {
-                    assert!(problems.has_errors(), "refused without an error:\n{text}");
-                    judge(&text, &problems);
-                    false
-                }
-            }
-        });
+        let judged = std::panic::catch_unwind(|| invariants::check(&text));
         match judged {
             Ok(true) => taken += 1,
             Ok(false) => refused += 1,

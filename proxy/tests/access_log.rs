@@ -1,5 +1,12 @@
 //! The access log of the real program: what its lines say, rotation under load, a disk that is full.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's help fails by panicking"
+)]
+
 mod support;
 
 use std::io::Result;

@@ -2,6 +2,8 @@
 //!
 //! Not here: reloading (`reload.rs`), pages whose numbers need traffic.
 
+#![allow(clippy::unwrap_used, reason = "a test's help fails by panicking")]
+
 mod support;
 
 use std::io::{Read, Write};

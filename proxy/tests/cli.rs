@@ -2,6 +2,8 @@
 //!
 //! Not here: what a configuration may say (tests of `pinion-core`), serving.
 
+#![allow(clippy::unwrap_used, reason = "a test's help fails by panicking")]
+
 mod support;
 
 use std::net::TcpListener;

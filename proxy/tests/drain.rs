@@ -1,5 +1,12 @@
 //! Ending the real program while it serves.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's help fails by panicking"
+)]
+
 mod support;
 
 use std::net::TcpStream;

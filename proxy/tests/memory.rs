@@ -7,6 +7,13 @@
 //! The clients are this program started again (`PINION_TEST_CLIENTS`), so that their sockets and buffers are
 //! nobody's memory here.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's help fails by panicking"
+)]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,12 @@
 //! Connections that move from shard to shard while they idle.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's help fails by panicking"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,13 @@
 //! An upstream that is killed and started again under load: requests fail in the documented ways while it
 //! is down, and in no way before and after.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's help fails by panicking"
+)]
+
 mod support;
 
 use std::io::Result;

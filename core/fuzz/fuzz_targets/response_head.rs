@@ -9,4 +9,6 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-fuzz_target!(|bytes: &[u8]| common::targets::response_head(bytes));
+fuzz_target!(|bytes: &[u8]| {
+    common::targets::response_head(bytes);
+});

@@ -263,7 +263,7 @@ impl Problems {
 }
 
 impl fmt::Display for Problems {
-    /// Every problem (of very many the first [`SHOWN_MAX`]) with `file:line:column`, the line with a caret
+    /// Every problem (of very many the first 200) with `file:line:column`, the line with a caret
     /// under the place, and the suggestion.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, problem) in self.list.iter().take(SHOWN_MAX).enumerate() {

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::snapshot::{AccessLogFormat, AccessLogPath, Address, Balance, DriverChoice, Protocol};
+use super::snapshot::{AccessLogFormat, AccessLogPath, Address, DriverChoice, Protocol};
 use super::{Ids, Problems, Severity, Snapshot, compile, json_schema};
+use crate::balance::Balance;
 use crate::route::Action;
 
 fn take(text: &str) -> Result<Snapshot, Problems> {
@@ -729,6 +730,8 @@ fn the_json_schema_is_closed_and_explains_every_key() {
         }
     }
     let schema = json_schema();
+    let path = &schema["properties"]["routes"]["items"]["properties"]["path"]["anyOf"][1];
+    assert_eq!((&path["minProperties"], &path["maxProperties"]), (&1.into(), &1.into()));
     let mut keys = 0;
     walk(&schema, "", &mut keys);
     assert!(keys > 80, "{keys}");

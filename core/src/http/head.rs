@@ -134,6 +134,8 @@ pub struct Field {
     pub known: Known,
     /// Not forwarded: hop-by-hop itself, named by `Connection`, or a look-alike of such a field.
     pub hop: bool,
+    /// The line is exactly `name: value`, with one space, and may be copied as it is.
+    pub canonical: bool,
 }
 
 /// The field lines of one head, inline.
@@ -148,6 +150,7 @@ const NO_FIELD: Field = Field {
     value: Span { start: 0, end: 0 },
     known: Known::Other,
     hop: false,
+    canonical: false,
 };
 
 impl Fields {

@@ -16,9 +16,11 @@ pub mod h1;
 pub mod head;
 mod known;
 pub mod normalize;
+mod owned;
 pub mod view;
 
 pub use edits::HeaderEdits;
 pub use head::{Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, Span, TargetForm, Version};
 pub use normalize::{Normalised, PathRefused, normalize_host, normalize_path};
-pub use view::{HeadView, OwnedRequest, RequestView};
+pub use owned::OwnedRequest;
+pub use view::{HeadView, RequestView};

@@ -3,6 +3,8 @@
 //! Invariants: caches belong to exactly one table (checked by identity at each lookup, rebuilt when the
 //! table changed); values belong to one lookup (checked by its number). In steady state nothing allocates:
 //! lists have one entry per name or pattern of the table, the text buffer keeps its capacity.
+//!
+//! HOT: no allocation once it fits the table.
 
 use std::sync::Arc;
 
@@ -18,18 +20,15 @@ pub struct MatchScratch {
     /// The patterns the caches were made for; holding the list keeps its address from being reused.
     patterns: Arc<[meta::Regex]>,
     caches: Vec<meta::Cache>,
-    headers: Values,
-    query: Values,
+    headers: Vec<Value>,
+    query: Vec<Value>,
     text: Vec<u8>,
     /// Counts lookups, so that values of an earlier one are seen to be stale.
     round: u64,
     pub(super) steps: u64,
 }
 
-/// One remembered value per name of the table.
-#[derive(Debug, Default)]
-struct Values(Vec<Value>);
-
+/// What a lookup remembers of one name of the table.
 #[derive(Clone, Copy, Debug, Default)]
 struct Value {
     round: u64,
@@ -46,11 +45,12 @@ impl Default for MatchScratch {
 impl MatchScratch {
     /// Working memory for any table; the first lookup in a table fits it to that table.
     pub fn new() -> Self {
+        // ALLOC: once per shard.
         MatchScratch {
             patterns: Arc::new([]),
             caches: Vec::new(),
-            headers: Values::default(),
-            query: Values::default(),
+            headers: Vec::new(),
+            query: Vec::new(),
             text: Vec::with_capacity(HEADER_BYTES_DEFAULT),
             round: 0,
             steps: 0,
@@ -69,8 +69,8 @@ impl MatchScratch {
         self.round += 1;
         self.text.clear();
         if !Arc::ptr_eq(&self.patterns, patterns)
-            || self.headers.0.len() != headers
-            || self.query.0.len() != query
+            || self.headers.len() != headers
+            || self.query.len() != query
         {
             self.fit(patterns, headers, query);
         }
@@ -78,14 +78,15 @@ impl MatchScratch {
 
     #[cold]
     fn fit(&mut self, patterns: &Arc<[meta::Regex]>, headers: usize, query: usize) {
+        // ALLOC: once per table that the shard meets.
         if !Arc::ptr_eq(&self.patterns, patterns) {
             self.patterns = Arc::clone(patterns);
             self.caches = patterns.iter().map(meta::Regex::create_cache).collect();
         }
-        self.headers.0.clear();
-        self.headers.0.resize(headers, Value::default());
-        self.query.0.clear();
-        self.query.0.resize(query, Value::default());
+        self.headers.clear();
+        self.headers.resize(headers, Value::default());
+        self.query.clear();
+        self.query.resize(query, Value::default());
     }
 
     /// Whether `pattern` describes the whole of `value`.
@@ -102,7 +103,7 @@ impl MatchScratch {
         name: &[u8],
         fits: impl FnOnce(Option<&[u8]>, &mut dyn FnMut(&Pattern, &[u8]) -> bool) -> bool,
     ) -> bool {
-        let remembered = &mut self.headers.0[slot as usize];
+        let remembered = &mut self.headers[slot as usize];
         if remembered.round != self.round {
             let start = self.text.len();
             let text = &mut self.text;
@@ -128,7 +129,7 @@ impl MatchScratch {
         name: &[u8],
         fits: impl FnOnce(Option<&[u8]>, &mut dyn FnMut(&Pattern, &[u8]) -> bool) -> bool,
     ) -> bool {
-        let remembered = &mut self.query.0[slot as usize];
+        let remembered = &mut self.query[slot as usize];
         if remembered.round != self.round {
             let start = self.text.len();
             let found = query.is_some_and(|query| query_value(query, name, &mut self.text));

@@ -1,4 +1,4 @@
-//! Finds the route of a request. Hot: no allocation, no lock, no formatting.
+//! Finds the route of a request.
 //!
 //! ```text
 //!  listener ─▶ hosts ┬ exact   hash of the host                ─▶ paths ┐
@@ -10,13 +10,17 @@
 //! ```
 //!
 //! Invariants:
-//! - the result equals a scan of all routes in order of [`Precedence`] (`tests/prop_route.rs`);
+//! - the result equals a scan of all routes in order of [`Precedence`](super::Precedence) (`tests/prop_route.rs`);
 //! - the cost follows the request (labels of its host, segments of its path) and the number of routes that
 //!   share one host and path, never the number of hosts and of exact or prefix paths (`tests/route_cost.rs`);
 //! - candidates stand in the order of their rank, which is unique in the table.
 //!
 //! With explicit orders (first-match imports) under one host the kinds of path no longer follow each other,
 //! so all of them are asked and the lowest rank wins.
+//!
+//! Not here: building the table (`build`), the precedence itself (`order`).
+//!
+//! HOT: no allocation, no lock, no formatting; a regex at most grows the caches that the shard owns.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,11 +29,12 @@ use foldhash::fast::FixedState;
 use regex_automata::meta;
 
 use super::Route;
-use super::matcher::{HostMatch, PathMatch, Pattern, RouteSpec, ValueMatch};
-use super::order::Precedence;
+use super::matcher::{PathMatch, RouteSpec};
 use super::scratch::MatchScratch;
 use crate::http::RequestView;
 use crate::id::{ListenerIndex, RouteIndex};
+
+mod build;
 
 /// The hash is fixed: keys come from the configuration, peers only look up.
 type Table<T> = HashMap<Box<[u8]>, T, FixedState>;
@@ -80,34 +85,6 @@ struct Candidate {
 }
 
 impl RouteTable {
-    /// Indexes `specs` for listeners `0..listeners`. Each spec's route gets its place as index; a route
-    /// equal to one in `previous` is shared with it.
-    pub fn build(mut specs: Vec<RouteSpec>, listeners: usize, previous: Option<&RouteTable>) -> Self {
-        let mut slots = Slots::default();
-        for (place, spec) in specs.iter_mut().enumerate() {
-            spec.route.index = RouteIndex(place as u32);
-            slots.assign(spec);
-        }
-        let (listeners, hosts) = index(&specs, listeners);
-        let routes = specs.iter().map(|spec| share(&spec.route, previous)).collect();
-        // Equal patterns keep the list's identity, so that shards keep their caches.
-        let patterns = match previous {
-            Some(previous) if previous.texts().eq(slots.patterns.iter().map(|(text, _)| &**text)) => {
-                Arc::clone(&previous.patterns)
-            }
-            _ => slots.patterns.into_iter().map(|(_, regex)| regex).collect(),
-        };
-        RouteTable {
-            routes,
-            specs: specs.into(),
-            listeners,
-            hosts: hosts.into(),
-            patterns,
-            header_names: slots.headers.len(),
-            query_names: slots.query.len(),
-        }
-    }
-
     /// Every route, by [`RouteIndex`].
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
@@ -239,139 +216,4 @@ fn longest_prefix(path: &[u8], bytes_max: usize, segments_max: usize) -> usize {
     // A segment ends before the next slash or at the end; the leading slash ends none.
     let ends = memchr::memchr_iter(b'/', path).skip(1).chain(std::iter::once(path.len()));
     ends.take(segments_max).take_while(|&end| end <= bytes_max).last().unwrap_or(0)
-}
-
-impl RouteTable {
-    fn texts(&self) -> impl Iterator<Item = &str> {
-        // Slots were given in the order of first use, so the texts in that order are the list's.
-        let mut texts = vec![""; self.patterns.len()];
-        for spec in &self.specs {
-            for pattern in patterns_of(spec) {
-                texts[pattern.slot as usize] = pattern.text();
-            }
-        }
-        texts.into_iter()
-    }
-}
-
-fn patterns_of(spec: &RouteSpec) -> impl Iterator<Item = &Pattern> {
-    let path = match &spec.path {
-        PathMatch::Regex(pattern) => Some(pattern),
-        _ => None,
-    };
-    let values = spec.headers.iter().chain(&spec.query).filter_map(|named| match &named.value {
-        ValueMatch::Regex(pattern) => Some(pattern),
-        _ => None,
-    });
-    path.into_iter().chain(values)
-}
-
-/// Gives each distinct name and pattern its place in the scratch.
-#[derive(Default)]
-struct Slots {
-    headers: HashMap<Box<[u8]>, u32>,
-    query: HashMap<Box<[u8]>, u32>,
-    pattern_of: HashMap<Box<str>, u32>,
-    patterns: Vec<(Box<str>, meta::Regex)>,
-}
-
-impl Slots {
-    fn assign(&mut self, spec: &mut RouteSpec) {
-        if let PathMatch::Regex(pattern) = &mut spec.path {
-            self.pattern(pattern);
-        }
-        for (names, list) in [(true, &mut spec.headers), (false, &mut spec.query)] {
-            for named in list.iter_mut() {
-                let slots = if names { &mut self.headers } else { &mut self.query };
-                let next = slots.len() as u32;
-                named.slot = *slots.entry(named.name.clone()).or_insert(next);
-                if let ValueMatch::Regex(pattern) = &mut named.value {
-                    self.pattern(pattern);
-                }
-            }
-        }
-    }
-
-    fn pattern(&mut self, pattern: &mut Pattern) {
-        let next = self.patterns.len() as u32;
-        pattern.slot = *self.pattern_of.entry(pattern.text().into()).or_insert_with(|| {
-            self.patterns.push((pattern.text().into(), pattern.regex.clone()));
-            next
-        });
-        // One compiled program per text, so that a cache fits whichever route asks.
-        pattern.regex = self.patterns[pattern.slot as usize].1.clone();
-    }
-}
-
-fn share(route: &Route, previous: Option<&RouteTable>) -> Arc<Route> {
-    let same =
-        previous.and_then(|table| table.routes.get(route.index.index())).filter(|old| ***old == *route);
-    same.map_or_else(|| Arc::new(route.clone()), Arc::clone)
-}
-
-/// Groups listeners by the routes they have and indexes each group.
-fn index(specs: &[RouteSpec], listeners: usize) -> (Box<[u32]>, Vec<Hosts>) {
-    let mut routes_of = vec![Vec::new(); listeners];
-    for (place, spec) in specs.iter().enumerate() {
-        for listener in &spec.listeners {
-            routes_of[listener.index()].push(place as u32);
-        }
-    }
-    let mut hosts = Vec::new();
-    let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
-    let places = routes_of
-        .into_iter()
-        .map(|routes| match known.get(&routes) {
-            Some(&place) => place,
-            None => {
-                let place = hosts.len() as u32;
-                hosts.push(index_hosts(specs, &routes));
-                known.insert(routes, place);
-                place
-            }
-        })
-        .collect();
-    (places, hosts)
-}
-
-fn index_hosts(specs: &[RouteSpec], routes: &[u32]) -> Hosts {
-    let mut entries: Vec<(Precedence, u32, &HostMatch)> = routes
-        .iter()
-        .flat_map(|&route| {
-            let spec = &specs[route as usize];
-            spec.hosts.iter().map(move |host| (Precedence::of(spec, host), route, host))
-        })
-        .collect();
-    // The greater precedence first, then the lower index: total.
-    entries.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    let mut hosts = Hosts::default();
-    for (rank, (_, route, host)) in entries.into_iter().enumerate() {
-        let paths = match host {
-            HostMatch::Exact(host) => hosts.exact.entry(host.clone()).or_default(),
-            HostMatch::Suffix(suffix) => {
-                hosts.suffix_bytes_max = hosts.suffix_bytes_max.max(suffix.len());
-                hosts.suffix.entry(suffix.clone()).or_default()
-            }
-            HostMatch::Any => hosts.any.get_or_insert_with(Paths::default),
-        };
-        paths.insert(&specs[route as usize], Candidate { rank: rank as u32, route: RouteIndex(route) });
-    }
-    hosts
-}
-
-impl Paths {
-    /// Candidates are inserted in the order of their rank, so each list is sorted.
-    fn insert(&mut self, spec: &RouteSpec, candidate: Candidate) {
-        self.first_match |= spec.order != 0;
-        match &spec.path {
-            PathMatch::Exact(path) => self.exact.entry(path.clone()).or_default().push(candidate),
-            PathMatch::Regex(_) => self.regex.push(candidate),
-            PathMatch::Prefix(prefix) => {
-                self.prefix_bytes_max = self.prefix_bytes_max.max(prefix.len());
-                let segments = prefix.iter().filter(|&&byte| byte == b'/').count();
-                self.prefix_segments_max = self.prefix_segments_max.max(segments);
-                self.prefix.entry(prefix.clone()).or_default().push(candidate);
-            }
-        }
-    }
 }

@@ -20,9 +20,10 @@
 use std::collections::BTreeMap;
 
 use client::{Planned, Received};
-use proxy::{Proxy, Wire};
+use proxy::Proxy;
 pub use report::{Failure, Report};
 use upstream::{Given, Upstream};
+use wire::Wire;
 
 use super::reader::Message;
 use crate::http::RequestHead;
@@ -33,6 +34,7 @@ mod client;
 mod proxy;
 mod report;
 mod upstream;
+mod wire;
 
 /// A step's outcome; an error says which invariant did not hold.
 type Outcome<T = ()> = Result<T, String>;

@@ -13,8 +13,8 @@ use pinion_core::http::h1::body::{BodyError, BodyReader, Emit};
 use pinion_core::http::h1::encode::{Forwarding, ResponseFrame, encode_request, encode_response};
 use pinion_core::http::h1::parse::{HeadError, HeadLimits, Progress, may_end, parse_request, parse_response};
 use pinion_core::http::{
-    Framing, HeaderEdits, Method, Normalised, RequestHead, ResponseHead, TargetForm, Version, normalize_host,
-    normalize_path,
+    Fields, Framing, HeaderEdits, Method, Normalised, RequestHead, ResponseHead, TargetForm, Version,
+    normalize_host, normalize_path,
 };
 
 use pinion_core::sim::reader::{self, Reading};
@@ -152,6 +152,7 @@ fn check_complete(bytes: &[u8], head: &RequestHead) {
         let got = parse_request(&bytes[..cut], &LIMITS, &mut shorter);
         assert_eq!(got, Ok(Progress::Partial), "the first {cut} bytes of {:?}", String::from_utf8_lossy(all));
     }
+    check_against_httparse(&all[head.skip..], head);
     for field in &head.fields {
         assert!(!field.name.is_empty() && usize::from(field.value.end) <= head.len);
         assert!(!field.value.of(head.bytes(bytes)).iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
@@ -162,6 +163,25 @@ fn check_complete(bytes: &[u8], head: &RequestHead) {
         authority.is_empty() || normalize_host(authority, &mut room).is_some(),
         "an accepted authority is valid"
     );
+}
+
+/// Another parser, which tolerates more, reads the accepted head in the same way.
+fn check_against_httparse(bytes: &[u8], head: &RequestHead) {
+    let mut slots = [httparse::EMPTY_HEADER; 128];
+    let mut other = httparse::Request::new(&mut slots);
+    assert_eq!(other.parse(bytes), Ok(httparse::Status::Complete(bytes.len())), "{:?}", bytes.escape_ascii());
+    assert_eq!(other.method.map(str::as_bytes), Some(head.method_span.of(bytes)));
+    assert_eq!(other.path.map(str::as_bytes), Some(head.target.of(bytes)));
+    assert_eq!(other.version == Some(1), head.version == Version::Http11);
+    check_fields(bytes, &head.fields, other.headers);
+}
+
+fn check_fields(bytes: &[u8], fields: &Fields, others: &[httparse::Header<'_>]) {
+    assert_eq!(fields.len(), others.len());
+    for (field, other) in fields.iter().zip(others) {
+        let shown = other.name;
+        assert_eq!((field.name.of(bytes), field.value.of(bytes)), (shown.as_bytes(), other.value), "{shown}");
+    }
 }
 
 /// What was sent, read by the product itself, says the same; and sending it on changes nothing but the
@@ -190,6 +210,11 @@ pub fn check_response(bytes: &[u8], request: Method) -> Result<Progress, HeadErr
     assert!((100..1000).contains(&head.status));
     let all = &bytes[..head.len];
     assert!(all.ends_with(b"\r\n\r\n"));
+    let mut slots = [httparse::EMPTY_HEADER; 128];
+    let mut other = httparse::Response::new(&mut slots);
+    assert_eq!(other.parse(all), Ok(httparse::Status::Complete(all.len())), "{:?}", all.escape_ascii());
+    assert_eq!((other.code, other.version == Some(1)), (Some(head.status), head.version == Version::Http11));
+    check_fields(all, &head.fields, other.headers);
     let mut shorter = ResponseHead::new();
     for cut in [head.len - 1, head.len / 2] {
         let got = parse_response(&bytes[..cut], &LIMITS, request, &mut shorter);

@@ -15,6 +15,7 @@
 //!
 //! Not here: what is done about a change (`config::reload`).
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,7 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::ModifyKind;
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use pinion_core::config::{Ids, Problems, Snapshot, compile};
 use tokio::sync::Notify;
 
@@ -147,9 +149,27 @@ impl FileWatch {
 }
 
 fn watcher(path: &Path, events: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |_event| events.notify_one())?;
+    let name = path.file_name().map(OsStr::to_owned).unwrap_or_default();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        // An error may have swallowed events.
+        if event.map_or(true, |event| matters(&event, &name)) {
+            events.notify_one();
+        }
+    })?;
     watcher.watch(&folder(path), RecursiveMode::NonRecursive)?;
     Ok(watcher)
+}
+
+/// Whether the file called `name` may have changed. Reading is no change, and a neighbour that is written to
+/// (a log, say) is none either; one that is renamed may be the link that the file is found through.
+fn matters(event: &Event, name: &OsStr) -> bool {
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+            event.paths.iter().any(|path| path.file_name() == Some(name))
+        }
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -195,6 +215,25 @@ mod tests {
         assert!(sees_nothing(&mut watch).await, "gone for the moment");
         std::fs::write(at("pinion.toml"), "five").unwrap();
         assert!(sees(&mut watch).await, "back");
+    }
+
+    #[test]
+    fn a_busy_neighbour_wakes_nobody() {
+        use notify::event::{AccessKind, CreateKind, DataChange, RenameMode};
+        let name = OsStr::new("pinion.toml");
+        let event = |kind, file: &str| Event::new(kind).add_path(Path::new("/etc/pinion").join(file));
+        let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for (event, expected) in [
+            (event(written, "pinion.toml"), true),
+            (event(written, "access.log"), false),
+            (event(EventKind::Access(AccessKind::Any), "pinion.toml"), false),
+            (event(renamed, "..data"), true),
+            (event(EventKind::Create(CreateKind::Any), "..data"), true),
+            (Event::new(EventKind::Other), true),
+        ] {
+            assert_eq!(matters(&event, name), expected, "{event:?}");
+        }
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Home {
 impl BufferPool {
     /// An empty pool that never holds more than `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
+        // ALLOC: once a shard.
         BufferPool(Rc::new(Shelves {
             small: Shelf::new(Size::Small),
             large: Shelf::new(Size::Large),

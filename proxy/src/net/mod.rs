@@ -17,6 +17,11 @@ pub(crate) mod send;
 pub(crate) mod splice;
 pub(crate) mod wake;
 
+/// Runs `task` on this thread's shard until it ends; nobody waits for it.
+pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
+    drop(monoio::spawn(task));
+}
+
 /// How the shards wait for sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {
@@ -39,10 +44,4 @@ impl Driver {
     pub(crate) const fn nonblocking(self) -> bool {
         matches!(self, Driver::Epoll)
     }
-}
-
-/// Starts a task on the current shard.
-pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
-    // Detached: tasks end by themselves.
-    drop(monoio::spawn(task));
 }

@@ -64,7 +64,8 @@ impl Pipes {
     }
 }
 
-/// Both sockets' blocking mode, restored on drop.
+/// Keeps both sockets non-blocking. The other direction of an exchange may be splicing as well, so each
+/// socket counts who needs it.
 struct NonBlocking<'a> {
     sockets: [&'a Socket; 2],
     driver: Driver,
@@ -73,24 +74,20 @@ struct NonBlocking<'a> {
 impl<'a> NonBlocking<'a> {
     fn new(sockets: [&'a Socket; 2], driver: Driver) -> io::Result<Self> {
         let guard = NonBlocking { sockets, driver };
-        guard.set(true)?;
-        Ok(guard)
-    }
-
-    fn set(&self, nonblocking: bool) -> io::Result<()> {
-        if !self.driver.nonblocking() {
-            for socket in self.sockets {
-                rustix::io::ioctl_fionbio(socket, nonblocking)?;
-            }
+        if driver.nonblocking() {
+            return Ok(guard);
         }
-        Ok(())
+        let held = sockets.map(Socket::hold_nonblocking);
+        held.into_iter().collect::<io::Result<()>>()?;
+        Ok(guard)
     }
 }
 
 impl Drop for NonBlocking<'_> {
     fn drop(&mut self) {
-        // Can only fail for a descriptor that is not open, and both are.
-        let _ = self.set(false);
+        if !self.driver.nonblocking() {
+            self.sockets.into_iter().for_each(Socket::release_nonblocking);
+        }
     }
 }
 

@@ -144,6 +144,9 @@ impl Publisher {
     pub(crate) fn bind(&mut self, snapshot: &Snapshot) -> Result<(), BindError> {
         let staged = self.sockets.stage(addresses(snapshot))?;
         self.sockets.commit(staged);
+        for address in self.sockets.unused() {
+            tracing::warn!(%address, "no listener has the address of this passed socket");
+        }
         Ok(())
     }
 

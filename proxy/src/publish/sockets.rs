@@ -115,8 +115,13 @@ impl Sockets {
         self.open.get(address)
     }
 
+    /// The addresses of passed sockets that nothing has used.
+    pub(crate) fn unused(&self) -> impl Iterator<Item = &Address> {
+        self.inherited.iter().map(|(address, _)| address)
+    }
+
     /// The socket that the service manager passed for this address, if it did.
-    pub(crate) fn take_inherited(&mut self, address: &Address) -> Option<OwnedFd> {
+    fn take_inherited(&mut self, address: &Address) -> Option<OwnedFd> {
         let place = self.inherited.iter().position(|(inherited, _)| inherited == address)?;
         Some(self.inherited.swap_remove(place).1)
     }

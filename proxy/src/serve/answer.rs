@@ -6,13 +6,12 @@ use pinion_core::route::DirectResponse;
 use rustix::net::SendFlags;
 use smallvec::SmallVec;
 
-use super::connection::Downstream;
+use super::downstream::Downstream;
 use super::request::Call;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
-use crate::shard::Shard;
-use crate::shard::slots::Lane;
+use crate::shard::timer::Lane;
 
 const TEXT: (&[u8], &[u8]) = (b"Content-Type", b"text/plain; charset=utf-8");
 
@@ -27,6 +26,13 @@ pub(crate) async fn fault(call: &mut Call<'_>, fault: Fault, head_request: bool)
     call.story.fault = Some(fault);
     if row.status == 0 {
         return false;
+    }
+    if fault == Fault::MemoryLimit {
+        // There may be no buffer for the answer either.
+        call.exchange.borrow_mut().on_own_answer();
+        call.story.status = row.status;
+        without_memory(call.connection);
+        return true;
     }
     let keep = call.exchange.borrow_mut().on_own_answer() && row.after == pinion_core::fault::After::Keep;
     call.keep = keep;
@@ -70,12 +76,12 @@ async fn own(
     true
 }
 
-/// Answers a client for which there is no buffer to read its request into.
-pub(crate) fn without_memory(shard: &Shard, connection: &Downstream) {
+/// Answers a client when the shard is out of buffers.
+pub(crate) fn without_memory(connection: &Downstream) {
     let row = Fault::MemoryLimit.row();
-    shard.stats.faults[Fault::MemoryLimit.index()].inc();
+    // ALLOC: outside the pool, and only when that has run out.
     let mut out = Vec::with_capacity(256);
     plain(&mut out, row.status, row.reason, false);
-    // Best effort, without waiting: the shard is short of memory.
+    // Best effort, without waiting.
     let _ = rustix::net::send(&connection.socket, &out, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }

@@ -12,18 +12,14 @@
 //! - bytes received are never lost: whatever is unread travels with the connection.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pinion_core::config::Listener;
-use pinion_core::id::{ListenerId, ListenerIndex};
-use pinion_core::telemetry::ListenerStats;
-use pinion_core::time::Instant;
+use pinion_core::fault::Fault;
 
+use super::downstream::{Downstream, View};
 use super::listen::Permit;
 use super::request::request;
 use crate::net;
@@ -32,9 +28,9 @@ use crate::net::clock;
 use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
 use crate::net::send::finish_sending;
 use crate::shard::Shard;
-use crate::shard::link::ShardMessage;
-use crate::shard::slots::{Kick, Lane, Lease};
-use crate::shard::tables::Tables;
+use crate::shard::link::{Counted, ShardMessage};
+use crate::shard::slots::Kick;
+use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
 use crate::sys::socket::Socket;
 
@@ -43,46 +39,14 @@ use crate::sys::socket::Socket;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// A connection whose next request came within this time waits for the one after it with its seat and
-/// buffer, and gives them up after this time.
+/// A connection whose requests follow each other within this time waits for the next one warm: with its seat,
+/// its buffer and a receive in flight. It gives them up after this time.
 const WARM_TIME: Duration = Duration::from_millis(250);
+/// So many quick requests in a row make a connection warm: becoming warm allocates, so that a slow or uneven
+/// succession must not switch to and fro.
+const WARM_AFTER: u8 = 4;
 /// Beyond this many buffers in use on a shard (16 MiB) connections wait cold.
 const WARM_BUFFERS_MAX: usize = 1_024;
-
-/// A client's address as text, without allocating.
-#[derive(Clone, Copy)]
-pub(crate) struct PeerText {
-    bytes: [u8; 64],
-    ip: u8,
-    len: u8,
-}
-
-/// A downstream connection.
-pub(crate) struct Downstream {
-    pub(crate) socket: Socket,
-    pub(crate) lease: Lease,
-    pub(crate) peer: Option<SocketAddr>,
-    pub(crate) text: PeerText,
-    /// Requests begun on this connection.
-    pub(crate) requests: u64,
-    pub(crate) accepted: Instant,
-    pub(crate) view: View,
-    /// Whether requests have followed each other quickly.
-    warm: bool,
-    inbuf: Option<Buffer>,
-    _permit: Permit,
-}
-
-/// The connection's listener as the generation it last served sees it. Holds nothing else of that
-/// generation, so that idle connections keep no old tables alive.
-pub(crate) struct View {
-    generation: u64,
-    pub(crate) index: ListenerIndex,
-    pub(crate) listener: Arc<Listener>,
-    pub(crate) stats: Arc<ListenerStats>,
-    /// Whether forwarded headers of this client are believed.
-    pub(crate) trusted: bool,
-}
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,98 +59,13 @@ pub(crate) enum Next {
     Linger,
 }
 
-impl PeerText {
-    fn of(peer: Option<SocketAddr>) -> Self {
-        use std::io::Write;
-        let mut text = PeerText { bytes: [0; 64], ip: 0, len: 0 };
-        let mut room = &mut text.bytes[..];
-        // ALLOC: none: formatted once a connection, into the fixed array; 64 bytes hold every address.
-        let (ip, len) = match peer {
-            Some(peer) => {
-                let ip = write!(room, "{}", peer.ip().to_canonical()).map(|()| 64 - room.len());
-                let len = write!(room, ":{}", peer.port()).map(|()| 64 - room.len());
-                (ip.unwrap_or(0), len.unwrap_or(0))
-            }
-            None => (0, write!(room, "unix").map(|()| 64 - room.len()).unwrap_or(0)),
-        };
-        text.ip = ip as u8;
-        text.len = len as u8;
-        text
-    }
-
-    /// The address alone; empty for Unix sockets.
-    pub(crate) fn ip(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.ip)]
-    }
-
-    /// Address and port; `unix` for Unix sockets.
-    pub(crate) fn full(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-impl Downstream {
-    pub(crate) fn new(
-        shard: &Shard,
-        view: View,
-        socket: Socket,
-        permit: Permit,
-        peer: Option<SocketAddr>,
-    ) -> Box<Self> {
-        Box::new(Downstream {
-            socket,
-            lease: shard.slots.lease(),
-            peer,
-            text: PeerText::of(peer),
-            requests: 0,
-            accepted: clock::now(),
-            view,
-            warm: false,
-            inbuf: None,
-            _permit: permit,
-        })
-    }
-
-    /// Whether the connection should end with the request in progress: the proxy drains, or the listener
-    /// has left the configuration since the request began with `tables`.
-    pub(crate) fn is_ending(&self, shard: &Shard, generation: u64) -> bool {
-        shard.draining().is_some()
-            || (shard.stats.generation.get() != generation && !shard.has_listener(self.view.listener.id))
-    }
-
-    /// Brings the view up to the tables; `false` when the listener has left the configuration.
-    pub(crate) fn refresh(&mut self, tables: &Tables) -> bool {
-        self.view.generation == tables.shared.snapshot.generation
-            || match View::find(tables, self.view.listener.id, self.peer) {
-                Some(view) => {
-                    self.view = view;
-                    true
-                }
-                None => false,
-            }
-    }
-}
-
-impl View {
-    /// The listener `id` in `tables`, for a connection from `peer`.
-    pub(crate) fn find(tables: &Tables, id: ListenerId, peer: Option<SocketAddr>) -> Option<Self> {
-        let snapshot = &tables.shared.snapshot;
-        let place = snapshot.listeners.iter().position(|listener| listener.id == id)?;
-        let listener = snapshot.listeners[place].clone();
-        let trusted = peer.is_some_and(|peer| listener.trusts(peer.ip()));
-        let stats = tables.shared.listeners[place].clone();
-        let index = ListenerIndex(place as u32);
-        Some(View { generation: snapshot.generation, index, listener, stats, trusted })
-    }
-}
-
 /// Starts a connection's task.
 pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>) {
     net::spawn(run(shard.clone(), connection));
 }
 
-/// Takes over a connection from another shard.
-pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked) {
+/// Takes over a parked connection, from another shard or just accepted.
+pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     debug_assert_eq!(parked.version, PARKED_VERSION);
     let ParkedProtocol::Http1 = parked.protocol;
     let tables = shard.tables();
@@ -197,7 +76,7 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked) {
         shard.stats.accept_errors.inc();
         return;
     };
-    let permit = Permit::moved(shard, &tables, view.index.index());
+    let permit = Permit::held(shard, &tables, view.index.index(), counted);
     let mut connection = Downstream::new(shard, view, socket, permit, parked.peer);
     connection.requests = parked.requests;
     connection.accepted = parked.accepted;
@@ -213,19 +92,16 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked) {
     start(shard, connection);
 }
 
-/// Sends a parked connection to another shard; gives it back when that shard's inbox is full.
-pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked) -> Result<(), Parked> {
+/// Sends a parked connection to another shard; false, and it is closed, when that shard's inbox is full.
+pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked, counted: Counted) -> bool {
     let Some(link) = shard.peers.get().and_then(|peers| peers.get(to)) else {
-        return Err(parked);
+        return false;
     };
-    match link.send(ShardMessage::Adopt(Box::new(parked))) {
-        Ok(()) => {
-            shard.stats.parked_out.inc();
-            Ok(())
-        }
-        Err(ShardMessage::Adopt(parked)) => Err(*parked),
-        Err(_) => Ok(()),
+    let sent = link.send(ShardMessage::Adopt(Box::new(parked), counted)).is_ok();
+    if sent {
+        shard.stats.parked_out.inc();
     }
+    sent
 }
 
 async fn run(shard: Rc<Shard>, mut connection: Box<Downstream>) {
@@ -239,9 +115,9 @@ async fn run(shard: Rc<Shard>, mut connection: Box<Downstream>) {
     loop {
         let began = clock::now();
         match idle(&shard, &connection).await {
-            // A first request says nothing of a second one.
             Idle::Readable => {
-                connection.warm = connection.requests > 0 && clock::now().since(began) < WARM_TIME;
+                let quick = clock::now().since(began) < WARM_TIME;
+                connection.quick = if quick { (connection.quick + 1).min(WARM_AFTER) } else { 0 };
             }
             Idle::Close => return,
             Idle::Move(to) => match depart(&shard, connection, to) {
@@ -302,24 +178,32 @@ fn depart(shard: &Shard, connection: Box<Downstream>, to: usize) -> Result<(), B
     let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(&connection.socket, 0) else {
         return Err(connection);
     };
+    let tables = shard.tables();
+    let id = connection.view.listener.id;
+    let place = tables.shared.snapshot.listeners.iter().position(|listener| listener.id == id);
+    // Counted twice until this shard lets go of it.
+    let Some(counted) = place.and_then(|place| Counted::again(&tables.shared, place)) else {
+        return Err(connection);
+    };
     let parked = Parked {
         version: PARKED_VERSION,
         fd,
         protocol: ParkedProtocol::Http1,
-        listener: connection.view.listener.id,
+        listener: id,
         peer: connection.peer,
         unread: connection.inbuf.as_ref().map(|buffer| buffer.unread().to_vec()).unwrap_or_default(),
         requests: connection.requests,
         accepted: connection.accepted,
     };
-    hand_on(shard, to, parked).map_err(|_| connection)
+    if hand_on(shard, to, parked, counted) { Ok(()) } else { Err(connection) }
 }
 
 /// Serves requests until none is waiting: the work done in a seat.
 pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> (Box<Downstream>, Next) {
     let inbuf = connection.inbuf.take().or_else(|| shard.buffers.take(Size::Small));
     let Some(mut inbuf) = inbuf else {
-        super::answer::without_memory(&shard, &connection);
+        shard.stats.faults[Fault::MemoryLimit.index()].inc();
+        super::answer::without_memory(&connection);
         return (connection, Next::Close);
     };
     let mut trip = shard.trips.take();
@@ -353,7 +237,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
 /// Whether the next request is expected so soon that the connection keeps its seat and its buffer: it has
 /// come soon before, and the shard has buffers to spare.
 fn may_wait_warm(shard: &Shard, connection: &Downstream) -> bool {
-    connection.warm && shard.draining().is_none() && shard.buffers.in_use() < WARM_BUFFERS_MAX
+    connection.quick == WARM_AFTER && shard.draining().is_none() && shard.buffers.in_use() < WARM_BUFFERS_MAX
 }
 
 /// How waiting warm ended.
@@ -379,7 +263,7 @@ async fn wait_warm(connection: &mut Downstream, inbuf: Buffer) -> (Warm, Buffer)
             (Warm::Bytes, inbuf)
         }
         Err(_) if cooled => {
-            connection.warm = false;
+            connection.quick = 0;
             lease.forget_warmth();
             (Warm::Cooled, inbuf)
         }

@@ -26,7 +26,7 @@ use super::trip::Trip;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
-use crate::shard::slots::{Lane, Why};
+use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 use crate::upstream::connection::Upstream;
@@ -75,7 +75,9 @@ pub(crate) async fn proxy(
     let began = call.story.ledger.last();
     let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
-    let mut want = Want { cluster: &cluster, avoid: None, fresh: false, until };
+    let client = &call.connection.socket;
+    let half_close = call.connection.view.listener.half_close;
+    let mut want = Want { cluster: &cluster, avoid: None, fresh: false, until, client, half_close };
     loop {
         let may_retry_status = retries_left > 0;
         let failed = match attempt(call, trip, route, &want, may_retry_status).await {

@@ -7,11 +7,11 @@ use pinion_core::http::RequestHead;
 use pinion_core::http::h1::parse::{HeadLimits, Progress, may_end, parse_request};
 use pinion_core::time::Instant;
 
-use super::connection::Downstream;
+use super::downstream::Downstream;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::shard::Shard;
-use crate::shard::slots::{Lane, Why};
+use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
 
 /// How reading a head ended.

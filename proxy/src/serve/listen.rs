@@ -18,14 +18,15 @@ use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{ListenerStats, ShardStats};
 use rustix::net::{SendFlags, Shutdown};
 
-use super::connection::{self, Downstream, View};
+use super::connection;
+use super::downstream::{Downstream, View};
 use crate::net;
 use crate::net::accept::{ACCEPT_BATCH, Accepted, Acceptor, peer_address};
 use crate::net::clock;
 use crate::net::parked::Parked;
 use crate::shard::Shard;
-use crate::shard::link::SharedCount;
-use crate::shard::slots::Lease;
+use crate::shard::lease::Lease;
+use crate::shard::link::Counted;
 use crate::shard::tables::Tables;
 use crate::sys::socket::Socket;
 
@@ -167,27 +168,30 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
         return;
     };
     tables.shared.listeners[place].connections_total.inc();
-    // A Unix socket can't be shared by SO_REUSEPORT: one shard accepts and hands on.
-    if matches!(tables.shared.snapshot.listeners[place].address, Address::Unix(_)) {
-        let parked = Parked::fresh(fd, id, clock::now());
-        match colder_shard(shard) {
-            Some(to) => drop(connection::hand_on(shard, to, parked)),
-            None => connection::adopt(shard, parked),
-        }
-        return;
-    }
-    let Some(permit) = Permit::take(shard, &tables, place) else {
+    let Some(counted) = Counted::take(&tables.shared, place) else {
         tables.shared.listeners[place].connections_refused.inc();
         shard.stats.faults[Fault::ConnectionLimit.index()].inc();
         refuse(&fd);
         return;
     };
+    // A Unix socket can't be shared by SO_REUSEPORT: one shard accepts and hands on.
+    if matches!(tables.shared.snapshot.listeners[place].address, Address::Unix(_)) {
+        let parked = Parked::fresh(fd, id, clock::now());
+        match colder_shard(shard) {
+            Some(to) => {
+                connection::hand_on(shard, to, parked, counted);
+            }
+            None => connection::adopt(shard, parked, counted),
+        }
+        return;
+    }
     match Socket::new(fd) {
         Ok(socket) => {
             // Fails only on a connection that is gone already.
             let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
             let peer = peer_address(&socket);
             if let Some(view) = View::find(&tables, id, peer) {
+                let permit = Permit::held(shard, &tables, place, counted);
                 connection::start(shard, Downstream::new(shard, view, socket, permit, peer));
             }
         }
@@ -214,53 +218,25 @@ fn refuse(fd: &OwnedFd) {
     let _ = rustix::net::shutdown(fd, Shutdown::Write);
 }
 
-/// A connection's place within the limits of its listener and of the proxy, given up on drop.
+/// A connection on this shard, in the counts, until it is dropped.
 pub(crate) struct Permit {
-    listener: Arc<SharedCount>,
-    proxy: Arc<SharedCount>,
     stats: Arc<ListenerStats>,
     shard: Arc<ShardStats>,
+    _counted: Counted,
 }
 
 impl Permit {
-    /// A place, unless a limit is reached.
-    fn take(shard: &Shard, tables: &Tables, place: usize) -> Option<Self> {
-        let shared = &tables.shared;
-        let (listener, proxy) = (&shared.listener_connections[place], &shared.proxy_connections);
-        if !proxy.try_take(shared.snapshot.proxy.connections) {
-            return None;
-        }
-        if !listener.try_take(shared.snapshot.listeners[place].limits.connections) {
-            proxy.give();
-            return None;
-        }
-        Some(Self::held(shard, tables, place))
-    }
-
-    /// A place for a connection that another shard has let in already.
-    pub(crate) fn moved(shard: &Shard, tables: &Tables, place: usize) -> Self {
-        tables.shared.proxy_connections.try_take(u64::MAX);
-        tables.shared.listener_connections[place].try_take(u64::MAX);
-        Self::held(shard, tables, place)
-    }
-
-    fn held(shard: &Shard, tables: &Tables, place: usize) -> Self {
+    /// Counts a connection that was let in to this shard. `place` is its listener's place in the tables.
+    pub(crate) fn held(shard: &Shard, tables: &Tables, place: usize, counted: Counted) -> Self {
         let stats = tables.shared.listeners[place].clone();
         stats.connections_active.inc();
         shard.stats.connections_active.inc();
-        Permit {
-            listener: tables.shared.listener_connections[place].clone(),
-            proxy: tables.shared.proxy_connections.clone(),
-            stats,
-            shard: shard.stats.clone(),
-        }
+        Permit { stats, shard: shard.stats.clone(), _counted: counted }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.listener.give();
-        self.proxy.give();
         self.stats.connections_active.dec();
         self.shard.connections_active.dec();
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod connection;
+pub(crate) mod downstream;
 pub(crate) mod exchange;
 pub(crate) mod head;
 pub(crate) mod listen;

@@ -8,7 +8,7 @@ use pinion_core::route::Route;
 use pinion_core::telemetry::{AccessEntry, Ledger};
 use pinion_core::time::Instant;
 
-use super::connection::Downstream;
+use super::downstream::Downstream;
 use crate::net::clock;
 use crate::shard::Shard;
 use crate::shard::tables::Tables;
@@ -67,6 +67,7 @@ pub(crate) fn record(shard: &Shard, story: &Story, seen: &Seen<'_>) {
     #[cfg(debug_assertions)]
     crate::plant::on_request();
     shard.stats.requests_total.inc();
+    shard.count_allocations();
     seen.connection.view.stats.requests_total.inc();
     if let Some(fault) = story.fault {
         shard.stats.faults[fault.index()].inc();

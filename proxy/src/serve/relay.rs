@@ -18,13 +18,14 @@ use pinion_core::fault::Fault;
 use pinion_core::http::h1::body::BodyReader;
 use pinion_core::telemetry::Direction;
 
-use super::connection::Downstream;
+use super::downstream::Downstream;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
 use crate::net::splice::{Broken, splice_exact};
 use crate::shard::Shard;
-use crate::shard::slots::{Lane, Lease, Why};
+use crate::shard::lease::Lease;
+use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
 use crate::sys::socket::Socket;
 

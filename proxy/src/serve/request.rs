@@ -17,7 +17,8 @@ use pinion_core::http::{HeadView, Method, Normalised, normalize_host, normalize_
 use pinion_core::route::{Action, Route};
 use pinion_core::telemetry::Phase;
 
-use super::connection::{Downstream, Next};
+use super::connection::Next;
+use super::downstream::Downstream;
 use super::record::{Seen, Story, record};
 use super::trip::Trip;
 use super::{answer, exchange, head};

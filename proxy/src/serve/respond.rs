@@ -23,7 +23,7 @@ use pinion_core::limits::HEADER_BYTES_MAX;
 use pinion_core::route::Route;
 use pinion_core::telemetry::{Direction, Phase};
 
-use super::connection::Downstream;
+use super::downstream::Downstream;
 use super::exchange::HEAD_ROOM;
 use super::record::Story;
 use super::relay::{SPLICE_BYTES_MIN, splice_down};
@@ -32,7 +32,7 @@ use crate::net::clock;
 use crate::net::send::send_all;
 use crate::net::splice::Broken;
 use crate::shard::Shard;
-use crate::shard::slots::{Lane, Why};
+use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
 use crate::upstream::cluster::ClusterState;
 use crate::upstream::connection::Upstream;

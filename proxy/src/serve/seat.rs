@@ -16,7 +16,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::connection::{Downstream, Next};
+use super::connection::Next;
+use super::downstream::Downstream;
 use crate::shard::Shard;
 
 type Served = (Box<Downstream>, Next);

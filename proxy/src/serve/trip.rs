@@ -18,6 +18,7 @@ pub(crate) struct Trip {
 
 /// A shard's free trips.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "trips move between this list and futures: by pointer, not by kilobytes")]
 pub(crate) struct Trips {
     free: RefCell<Vec<Box<Trip>>>,
     taken: Cell<usize>,

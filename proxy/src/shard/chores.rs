@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::Shard;
 use super::slots::Kick;
-use crate::sys::alloc;
 
 /// How often the chores are done.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -28,7 +27,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
             let freed = shard.buffers.trim() + shard.seats.trim() + shard.trips.trim();
             let connections = shard.stats.connections_active.get();
             if freed > 0 || connections < held {
-                alloc::give_back();
+                crate::sys::alloc::give_back();
             }
             held = connections;
         }
@@ -43,8 +42,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
 pub(super) fn refresh(shard: &Shard) {
     shard.stats.buffers_in_use.set(shard.buffers.in_use() as u64);
     shard.stats.buffer_bytes.set(shard.buffers.bytes() as u64);
-    let allocations = alloc::allocations();
-    shard.stats.allocations.add(allocations.saturating_sub(shard.stats.allocations.get()));
+    shard.count_allocations();
 }
 
 /// Moves idle connections to the coldest shard when this one holds far more than its share.

@@ -27,7 +27,7 @@ pub(super) async fn run(shard: Rc<Shard>, wake: Counter) {
                     shard.listening.stop(id);
                     shard.slots.kick_idle(Kick::Leave(id), usize::MAX);
                 }
-                ShardMessage::Adopt(parked) => serve::connection::adopt(&shard, *parked),
+                ShardMessage::Adopt(parked, counted) => serve::connection::adopt(&shard, *parked, counted),
                 ShardMessage::Drain { deadline_nanos } => drain(&shard, Instant::from_nanos(deadline_nanos)),
                 ShardMessage::Stop => return,
                 ShardMessage::Refresh => {}

@@ -52,6 +52,50 @@ impl SharedCount {
     }
 }
 
+/// A connection's place in the counts of its listener and of the proxy, given up on drop. It goes with the
+/// connection from shard to shard.
+pub(crate) struct Counted {
+    listener: Arc<SharedCount>,
+    proxy: Arc<SharedCount>,
+}
+
+impl Counted {
+    /// A place, unless a limit is reached. `listener` is the listener's place in the tables.
+    pub(crate) fn take(tables: &ShardTables, listener: usize) -> Option<Self> {
+        let snapshot = &tables.snapshot;
+        Self::within(
+            tables,
+            listener,
+            snapshot.listeners[listener].limits.connections,
+            snapshot.proxy.connections,
+        )
+    }
+
+    /// A place for a connection that was let in before.
+    pub(crate) fn again(tables: &ShardTables, listener: usize) -> Option<Self> {
+        Self::within(tables, listener, u64::MAX, u64::MAX)
+    }
+
+    fn within(tables: &ShardTables, listener: usize, most: u64, most_of_proxy: u64) -> Option<Self> {
+        let (listener, proxy) = (&tables.listener_connections[listener], &tables.proxy_connections);
+        if !proxy.try_take(most_of_proxy) {
+            return None;
+        }
+        if !listener.try_take(most) {
+            proxy.give();
+            return None;
+        }
+        Some(Counted { listener: listener.clone(), proxy: proxy.clone() })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.listener.give();
+        self.proxy.give();
+    }
+}
+
 /// One generation's tables as one shard sees them: the shared snapshot and this shard's own totals, each
 /// list in the order of the snapshot's.
 pub(crate) struct ShardTables {
@@ -90,7 +134,7 @@ pub(crate) enum ShardMessage {
         id: ListenerId,
     },
     /// Serve this connection from now on.
-    Adopt(Box<Parked>),
+    Adopt(Box<Parked>, Counted),
     /// Close idle connections, answer with `Connection: close`, end what is left at the deadline.
     Drain {
         /// Nanoseconds of the process clock (`net::clock`).

@@ -12,10 +12,12 @@
 
 mod chores;
 mod inbox;
+pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod slots;
 pub(crate) mod start;
 pub(crate) mod tables;
+pub(crate) mod timer;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -35,6 +37,7 @@ use crate::net::splice::Pipes;
 use crate::serve::listen::Listening;
 use crate::serve::seat::Seats;
 use crate::serve::trip::Trips;
+use crate::sys::alloc;
 use crate::telemetry::access::AccessSink;
 use crate::upstream::Upstreams;
 use link::ShardLink;
@@ -137,6 +140,12 @@ impl Shard {
                 link.wake();
             }
         }
+    }
+
+    /// Brings the count of the thread's allocations up to date.
+    pub(crate) fn count_allocations(&self) {
+        let allocations = alloc::allocations();
+        self.stats.allocations.add(allocations - self.stats.allocations.get());
     }
 
     /// Until when what is in progress may go on, if the proxy drains.

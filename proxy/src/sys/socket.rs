@@ -8,7 +8,7 @@
 //!
 //! Not here: timeouts, buffers, decisions.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -20,25 +20,31 @@ use super::buffer::Buffer;
 
 /// A stream socket registered with the shard's driver. Clones share the descriptor.
 #[derive(Clone)]
-pub(crate) struct Socket(Rc<UnsafeCell<TcpStream>>);
+pub(crate) struct Socket(Rc<Inner>);
+
+struct Inner {
+    stream: UnsafeCell<TcpStream>,
+    /// How many want it non-blocking although the driver does not.
+    nonblocking: Cell<u32>,
+}
 
 impl Socket {
     /// Takes over `fd`, which may be any descriptor that can be polled (a Unix socket, an eventfd): the
     /// driver only uses its number.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let stream = TcpStream::from_std(std::net::TcpStream::from(fd))?;
-        Ok(Socket(Rc::new(UnsafeCell::new(stream))))
+        Ok(Socket(Rc::new(Inner { stream: UnsafeCell::new(stream), nonblocking: Cell::new(0) })))
     }
 
     /// Receives into the room of `buffer`; 0 bytes is the end of the stream.
     ///
     /// Dropping the future loses bytes that arrive meanwhile: only do so when closing.
     pub(crate) async fn recv(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        let this = self.0.clone();
         // SAFETY: see `stream`: the exclusive borrow ends before anything else of this socket runs, because
         // `read` only clones the shared descriptor into the operation that it returns. The clone of the `Rc`
         // keeps the stream alive as long as this future.
-        let this = self.0.clone();
-        let operation = unsafe { &mut *this.get() }.read(buffer);
+        let operation = unsafe { &mut *this.stream.get() }.read(buffer);
         operation.await
     }
 
@@ -49,18 +55,19 @@ impl Socket {
         buffer: Buffer,
         cancel: CancelHandle,
     ) -> (io::Result<usize>, Buffer) {
-        // SAFETY: as in `recv`: `cancelable_read` clones the shared descriptor before it first waits.
         let this = self.0.clone();
-        let operation = unsafe { &mut *this.get() }.cancelable_read(buffer, cancel);
+        // SAFETY: this borrow lasts as long as the future, and nothing else is in flight meanwhile: only a
+        // connection between two requests waits here, which neither sends nor receives elsewhere.
+        let operation = unsafe { &mut *this.stream.get() }.cancelable_read(buffer, cancel);
         operation.await
     }
 
     /// Sends from the unread part of `buffer`, once; may send less.
     pub(crate) async fn send_some(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
         // Not through monoio's `OwnedWriteHalf`, which shuts the sending direction down when it is dropped.
-        // SAFETY: as in `recv`: `write` only clones the shared descriptor.
         let this = self.0.clone();
-        let operation = unsafe { &mut *this.get() }.write(buffer);
+        // SAFETY: as in `recv`: `write` only clones the shared descriptor.
+        let operation = unsafe { &mut *this.stream.get() }.write(buffer);
         operation.await
     }
 
@@ -74,11 +81,29 @@ impl Socket {
         self.stream().writable(false).await
     }
 
+    /// With a driver whose sockets block: makes this one non-blocking until [`Socket::release_nonblocking`]
+    /// was called as often.
+    pub(crate) fn hold_nonblocking(&self) -> io::Result<()> {
+        let held = self.0.nonblocking.get();
+        self.0.nonblocking.set(held + 1);
+        if held > 0 { Ok(()) } else { Ok(rustix::io::ioctl_fionbio(self, true)?) }
+    }
+
+    /// Takes back one [`Socket::hold_nonblocking`].
+    pub(crate) fn release_nonblocking(&self) {
+        let held = self.0.nonblocking.get().saturating_sub(1);
+        self.0.nonblocking.set(held);
+        if held == 0 {
+            // Can only fail for a descriptor that is not open, and this one is.
+            let _ = rustix::io::ioctl_fionbio(self, false);
+        }
+    }
+
     fn stream(&self) -> &TcpStream {
         // SAFETY: the only `&mut TcpStream` ever made from this cell are the short ones inside monoio's
         // `read` and `write`, which clone the shared descriptor and return; none is live across this call,
         // because everything runs on one thread and neither calls back into this module.
-        unsafe { &*self.0.get() }
+        unsafe { &*self.0.stream.get() }
     }
 }
 

@@ -14,7 +14,7 @@
 //!   the next one, so that every later line stands alone;
 //! - lines of one shard are in order; those of several shards may interleave by some milliseconds.
 //!
-//! Not here: the rings' shard side ([`access`](super::access)), how a line looks ([`line`](super::line)).
+//! Not here: the rings' shard side ([`super::access`]), how a line looks ([`super::line`]).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};

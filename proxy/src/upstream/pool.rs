@@ -28,9 +28,12 @@ use super::connection::{Credit, Upstream};
 use crate::net::buffers::Size;
 use crate::net::{clock, connect};
 use crate::shard::Shard;
-use crate::shard::slots::{Lane, Lease};
+use crate::shard::lease::Lease;
+use crate::shard::slots::client_gone;
+use crate::shard::timer::Lane;
+use crate::sys::socket::Socket;
 
-/// How often a waiting request looks for credits that other shards gave back.
+/// How often a waiting request looks for credits that other shards gave back, and whether its client has left.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// What a request wants of the pool.
@@ -42,6 +45,10 @@ pub(crate) struct Want<'a> {
     pub(crate) fresh: bool,
     /// When the request must end.
     pub(crate) until: Instant,
+    /// Who waits for the answer.
+    pub(crate) client: &'a Socket,
+    /// A client that only ended its sending direction is still there.
+    pub(crate) half_close: bool,
 }
 
 /// A connection and where it came from.
@@ -82,7 +89,7 @@ pub(crate) async fn acquire(
     let credit = match credit {
         Some(credit) => credit,
         None => {
-            let waited = wait(shard, lease, cluster, want.until).await;
+            let waited = wait(shard, lease, want).await;
             ledger.stamp(Phase::Pool, clock::now());
             match waited.map_err(|fault| (fault, None))? {
                 Handed::Connection(upstream) => {
@@ -136,7 +143,8 @@ impl Drop for Waiting<'_> {
 }
 
 /// Waits for a connection or a credit.
-async fn wait(shard: &Shard, lease: &Lease, cluster: &ClusterState, until: Instant) -> Result<Handed, Fault> {
+async fn wait(shard: &Shard, lease: &Lease, want: &Want<'_>) -> Result<Handed, Fault> {
+    let (cluster, until) = (want.cluster, want.until);
     let limits = &cluster.cluster.limits;
     if !cluster.waiting.try_take(limits.pending) {
         cluster.stats.pending_overflow.inc();
@@ -174,6 +182,9 @@ async fn wait(shard: &Shard, lease: &Lease, cluster: &ClusterState, until: Insta
             }
             cluster.stats.pending_timeouts.inc();
             return Err(Fault::PendingTimeout);
+        }
+        if client_gone(want.client, want.half_close) {
+            return Err(Fault::ClientGone);
         }
         hand_credit(shard, cluster);
     }

@@ -116,6 +116,7 @@ pub struct Builder {
     text: String,
     args: Vec<String>,
     envs: Vec<(String, String)>,
+    descriptors: Option<u32>,
     folder: TempDir,
 }
 
@@ -151,6 +152,12 @@ impl Builder {
         self
     }
 
+    /// Lets the process have at most so many descriptors.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// The folder that the process will use.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -171,7 +178,7 @@ impl Builder {
 
     /// Starts the process only.
     pub fn spawn(self) -> Pinion {
-        let Builder { driver, admin, proxy, text, args, envs, folder } = self;
+        let Builder { driver, admin, proxy, text, args, envs, descriptors, folder } = self;
         let socket = folder.path().join("admin.sock");
         let mut pinion = Pinion {
             config: folder.path().join("pinion.toml"),
@@ -185,6 +192,11 @@ impl Builder {
         };
         pinion.write(&text);
         let mut command = program();
+        if let Some(most) = descriptors {
+            let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+            command = Command::new("sh");
+            command.args(["-c", &limited, env!("CARGO_BIN_EXE_pinion")]);
+        }
         command.args(["run", "--config"]).arg(&pinion.config).args(args).envs(envs);
         // A file: a pipe that nobody reads would fill up and stop the access log.
         let stdout = std::fs::File::create(pinion.folder.path().join("stdout")).expect("a file");
@@ -229,6 +241,7 @@ impl Pinion {
             text: String::new(),
             args: vec![],
             envs: vec![],
+            descriptors: None,
             folder,
         }
     }
@@ -391,14 +404,18 @@ impl Pinion {
 
 impl Drop for Pinion {
     fn drop(&mut self) {
+        let mut ended = "still running".to_owned();
         if let Some(child) = &mut self.child {
+            if let Ok(Some(status)) = child.try_wait() {
+                ended = status.to_string();
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
         if std::thread::panicking() {
             // The collecting thread needs a moment for the last lines.
             sleep(Duration::from_millis(50));
-            eprintln!("--- pinion ({}) said:\n{}---", self.driver.label(), self.stderr());
+            eprintln!("--- pinion ({}), {ended}, said:\n{}---", self.driver.label(), self.stderr());
         }
     }
 }

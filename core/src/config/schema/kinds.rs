@@ -184,9 +184,19 @@ impl Read for OneOrMore {
     }
 }
 
+/// The JSON Schema of a table that has exactly one of its keys.
+fn exactly_one<T: Read>() -> Json {
+    let mut schema = T::schema();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("minProperties".to_owned(), json!(1));
+        object.insert("maxProperties".to_owned(), json!(1));
+    }
+    schema
+}
+
 /// Declares a value that is a string (`$short`) or a table (`$table`).
 macro_rules! shorthand {
-    ($(#[doc = $doc:literal])* $name:ident = $short:ident($value:ty) | $long:ident($table:ident), $expected:literal) => {
+    ($(#[doc = $doc:literal])* $name:ident = $short:ident($value:ty) | $long:ident($table:ident: $long_schema:expr), $expected:literal) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug)]
         pub(in super::super) enum $name {
@@ -211,7 +221,7 @@ macro_rules! shorthand {
             }
 
             fn schema() -> Json {
-                json!({ "anyOf": [<$value as Read>::schema(), $table::schema()] })
+                json!({ "anyOf": [<$value as Read>::schema(), $long_schema] })
             }
         }
     };
@@ -219,16 +229,16 @@ macro_rules! shorthand {
 
 shorthand!(
     /// A path condition.
-    PathCondition = Exact(String) | Kinds(PathKinds),
+    PathCondition = Exact(String) | Kinds(PathKinds: exactly_one::<PathKinds>()),
     "a path such as \"/x\", or { exact | prefix | regex = … }"
 );
 shorthand!(
     /// A condition on a header field or query parameter.
-    ValueCondition = Exact(String) | Kinds(ValueKinds),
+    ValueCondition = Exact(String) | Kinds(ValueKinds: exactly_one::<ValueKinds>()),
     "a string, or { exact | prefix | suffix | contains | regex | present | absent | range = … }"
 );
 shorthand!(
     /// An endpoint.
-    EndpointEntry = Address(Address) | Table(EndpointTable),
+    EndpointEntry = Address(Address) | Table(EndpointTable: EndpointTable::schema()),
     "an address, or { address = …, weight = …, zone = … }"
 );

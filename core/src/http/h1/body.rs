@@ -1,13 +1,13 @@
 //! Finds the end of a body and rewrites its framing into one canonical form, in the buffer it came in.
 //!
 //! ```text
-//!            ┌───────────────┐   1*HEXDIG    ┌──────┐  BWS ";" ext  ┌───────────┐
-//!   chunked: │ Size (1st digit├─────────────▶│ Size ├──────────────▶│ Extension │
-//!            └──▲────────────┘               └──┬───┘               └────┬──────┘
-//!               │ CR LF                         │ CR LF                  │ CR LF
-//!          ┌────┴────┐     size bytes      ┌────▼────────────────────────▼──┐
-//!          │ DataEnd │◀────────────────────┤ Data, or Trailers after size 0 ├─▶ Done
-//!          └─────────┘                     └────────────────────────────────┘
+//!            ┌───────────┐     HEXDIG      ┌──────┐  BWS ";" ext  ┌───────────┐
+//!   chunked: │ SizeStart ├────────────────▶│ Size ├──────────────▶│ Extension │
+//!            └──▲────────┘                 └──┬───┘               └────┬──────┘
+//!               │ CR LF                       │ CR LF                  │ CR LF
+//!          ┌────┴─────┐    size bytes     ┌───▼────────────────────────▼───┐  empty line
+//!          │ DataCrLf │◀──────────────────┤ Data, or Trailers after size 0 ├────────────▶ Done
+//!          └──────────┘                   └────────────────────────────────┘
 //!   feed(buf):   [ kept: to be forwarded ][ gap ][ not this body's ]
 //!                0                      kept   consumed          len
 //! ```
@@ -28,8 +28,12 @@
 use super::super::edits::{is_token, is_value};
 use super::super::head::Framing;
 use super::trailers;
-use crate::fault::Fault;
 use crate::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
+use compact::Compactor;
+pub use error::BodyError;
+
+mod compact;
+mod error;
 
 /// All chunk extensions of one body together. 16 KiB: extensions are unused in practice, and without a
 /// bound one-byte chunks could carry [`CHUNK_LINE_BYTES_MAX`] of them each.
@@ -53,57 +57,6 @@ pub struct Fed {
     pub kept: usize,
     /// The body is complete; send [`BodyReader::tail`] after the kept bytes.
     pub done: bool,
-}
-
-/// Why a body is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyError {
-    /// A chunk size that is empty, no hexadecimal number, or beyond 2^63.
-    ChunkSize,
-    /// A chunk line or its extensions have control bytes, a bare CR or LF, or stray white space.
-    ChunkLine,
-    /// Chunk lines or extensions beyond their limit.
-    ChunkLineTooLong,
-    /// Chunk data not followed by CR LF.
-    ChunkEnd,
-    /// A malformed trailer section.
-    Trailers,
-    /// A trailer section beyond its limit.
-    TrailersTooLarge,
-    /// The connection closed before the body's end.
-    Truncated,
-}
-
-impl BodyError {
-    /// The fault when the body is a request's.
-    pub const fn fault(self) -> Fault {
-        match self {
-            BodyError::TrailersTooLarge => Fault::TrailersTooLarge,
-            BodyError::Truncated => Fault::ClientGone,
-            _ => Fault::BadBody,
-        }
-    }
-
-    /// The fault when the body is a response's.
-    pub const fn upstream_fault(self) -> Fault {
-        match self {
-            BodyError::Truncated => Fault::UpstreamTruncated,
-            _ => Fault::UpstreamBadBody,
-        }
-    }
-
-    /// A short reason for logs.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            BodyError::ChunkSize => "invalid chunk size",
-            BodyError::ChunkLine => "invalid chunk line",
-            BodyError::ChunkLineTooLong => "chunk line too long",
-            BodyError::ChunkEnd => "chunk data not followed by CR LF",
-            BodyError::Trailers => "invalid trailer section",
-            BodyError::TrailersTooLarge => "trailer section too large",
-            BodyError::Truncated => "body ended early",
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,7 +290,7 @@ impl BodyReader {
                 out.framing(expect(byte, b'\n', BodyError::ChunkEnd)?);
                 self.state = State::SizeStart;
             }
-            // INVARIANT: the callers handle the other states; treating them as an error is safe.
+            // The callers handle these.
             State::Length
             | State::UntilClose
             | State::Data
@@ -442,49 +395,6 @@ const fn hex(byte: u8) -> Option<u64> {
         b'a'..=b'f' => Some((byte - b'a') as u64 + 10),
         b'A'..=b'F' => Some((byte - b'A') as u64 + 10),
         _ => None,
-    }
-}
-
-/// The part of the buffer that is kept, growing behind the reading position.
-struct Compactor<'b> {
-    buf: &'b mut [u8],
-    kept: usize,
-    framed: bool,
-    /// The last byte kept is a `0` that began a size in this very buffer.
-    fresh_zero: bool,
-}
-
-impl Compactor<'_> {
-    #[inline]
-    fn keep(&mut self, at: usize, len: usize) {
-        if at != self.kept {
-            self.buf.copy_within(at..at + len, self.kept);
-        }
-        self.kept += len;
-    }
-
-    #[inline]
-    fn framing(&mut self, byte: u8) {
-        if self.framed {
-            self.buf[self.kept] = byte;
-            self.kept += 1;
-        }
-    }
-
-    /// A digit of a chunk size. Zeros in front are dropped; only when the input was torn right behind
-    /// one has it been sent already, and stays (`0a` has one reading, too).
-    #[inline]
-    fn digit(&mut self, byte: u8, first: bool, only_zeros: bool) {
-        if only_zeros && !first {
-            if byte == b'0' {
-                return;
-            }
-            if self.fresh_zero && self.framed {
-                self.kept -= 1;
-            }
-        }
-        self.framing(byte);
-        self.fresh_zero = first && byte == b'0';
     }
 }
 

@@ -16,32 +16,12 @@
 
 use super::super::edits::{HeaderEdits, is_host};
 use super::super::head::{
-    Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, Span, TargetForm, Version,
+    Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, TargetForm, Version,
 };
 use super::super::known::Mask;
+pub use forwarded::Forwarding;
 
-/// What is told to the upstream about the client, and how.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Forwarding<'a> {
-    /// The client's address as text; empty for Unix sockets.
-    pub peer_ip: &'a [u8],
-    /// `http` or `https`.
-    pub proto: &'static [u8],
-    /// Whether the peer's own forwarded fields are believed; otherwise they are replaced.
-    pub trusted: bool,
-    /// Write X-Forwarded-Host.
-    pub x_forwarded_host: bool,
-    /// Write Forwarded (RFC 7239).
-    pub forwarded: bool,
-    /// Write Via (RFC 9110 section 7.6.3).
-    pub via: bool,
-    /// Write X-Request-Id with this value, unless a trusted peer sent one.
-    pub request_id: Option<&'a [u8]>,
-    /// Host for an HTTP/1.0 request without one.
-    pub fallback_host: &'a [u8],
-    /// Pass the request's Upgrade on (it must have one).
-    pub upgrade: bool,
-}
+mod forwarded;
 
 /// How a response is framed for its client; see `conn`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,12 +68,12 @@ pub fn encode_request(
             line(out, b"Host", if authority.is_empty() { fwd.fallback_host } else { authority });
         }
     }
-    skip |= replaced_by_us(head, fwd);
+    skip |= forwarded::replaced(head, fwd);
     if framing != Framing::Chunked {
         skip |= Known::Trailer.bit();
     }
     copy_fields(out, bytes, &head.fields, head.len, skip, edits);
-    forwarded_fields(out, bytes, head, fwd, edits);
+    forwarded::append(out, bytes, head, fwd, edits);
     append_edits(out, edits);
     body_fields(out, framing);
     if fwd.upgrade
@@ -233,7 +213,7 @@ fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Copies the fields that are forwarded. Lines between which nothing is left out go in one copy.
+/// Copies the fields that are forwarded. Lines between which nothing is left out or changed go in one copy.
 #[inline]
 fn copy_fields(
     out: &mut Vec<u8>,
@@ -245,25 +225,22 @@ fn copy_fields(
 ) {
     let edited = !edits.is_empty();
     let list = fields.as_slice();
-    let mut run = Span::default();
+    // After the last line comes the empty one.
+    let end = len.saturating_sub(2);
+    let mut run = list.first().map_or(end, |first| usize::from(first.name.start));
     for (place, field) in list.iter().enumerate() {
-        // A line ends where the next begins; after the last comes the empty line.
-        let end = list.get(place + 1).map_or(len.saturating_sub(2), |next| usize::from(next.name.start));
-        if field.hop || skip & field.known.bit() != 0 || (edited && is_edited(field, bytes, edits)) {
+        let dropped =
+            field.hop | (skip & field.known.bit() != 0) || (edited && is_edited(field, bytes, edits));
+        if field.canonical & !dropped {
             continue;
         }
-        if !is_canonical(field, end, bytes) {
-            out.extend_from_slice(run.of(bytes));
-            run = Span::default();
+        out.extend_from_slice(bytes.get(run..usize::from(field.name.start)).unwrap_or(&[]));
+        if !dropped {
             line(out, field.name.of(bytes), field.value.of(bytes));
-        } else if run.end == field.name.start && run.end != 0 {
-            run.end = end as u16;
-        } else {
-            out.extend_from_slice(run.of(bytes));
-            run = Span::at(usize::from(field.name.start), end);
         }
+        run = list.get(place + 1).map_or(end, |next| usize::from(next.name.start));
     }
-    out.extend_from_slice(run.of(bytes));
+    out.extend_from_slice(bytes.get(run..end).unwrap_or(&[]));
 }
 
 /// Whether an edit leaves this field out. Host can be replaced, never removed.
@@ -271,116 +248,6 @@ fn copy_fields(
 fn is_edited(field: &Field, bytes: &[u8], edits: &HeaderEdits) -> bool {
     let name = field.name.of(bytes);
     if field.known == Known::Host { edits.sets(name) } else { edits.drops(name) }
-}
-
-/// Whether the line is `Name: value CR LF` with exactly one space.
-#[inline]
-fn is_canonical(field: &Field, end: usize, bytes: &[u8]) -> bool {
-    let colon = usize::from(field.name.end);
-    usize::from(field.value.start) == colon + 2
-        && usize::from(field.value.end) + 2 == end
-        && bytes.get(colon + 1) == Some(&b' ')
-}
-
-/// The forwarded fields that are written anew instead of being copied.
-#[inline]
-fn replaced_by_us(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
-    let mut skip = Known::XForwardedFor.bit();
-    if !fwd.trusted {
-        skip |= Known::XForwardedProto.bit()
-            | Known::XForwardedHost.bit()
-            | Known::XForwardedOther.bit()
-            | Known::Forwarded.bit();
-    }
-    if fwd.request_id.is_some() && !(fwd.trusted && head.fields.find(Known::XRequestId).is_some()) {
-        skip |= Known::XRequestId.bit();
-    }
-    skip
-}
-
-/// X-Forwarded-*, Forwarded, Via and X-Request-Id. An edit that sets or removes one has the last word.
-fn forwarded_fields(
-    out: &mut Vec<u8>,
-    bytes: &[u8],
-    head: &RequestHead,
-    fwd: &Forwarding<'_>,
-    edits: &HeaderEdits,
-) {
-    let edited = !edits.is_empty();
-    let wanted = |name: &[u8]| !edited || !edits.drops(name);
-    let missing = |known| !fwd.trusted || head.fields.find(known).is_none();
-    if wanted(b"x-forwarded-for") {
-        forwarded_for(out, bytes, head, fwd);
-    }
-    if missing(Known::XForwardedProto) && wanted(b"x-forwarded-proto") {
-        line(out, b"X-Forwarded-Proto", fwd.proto);
-    }
-    let authority = head.authority.of(bytes);
-    if fwd.x_forwarded_host
-        && !authority.is_empty()
-        && missing(Known::XForwardedHost)
-        && wanted(b"x-forwarded-host")
-    {
-        line(out, b"X-Forwarded-Host", authority);
-    }
-    if fwd.forwarded && wanted(b"forwarded") {
-        forwarded_element(out, authority, fwd);
-    }
-    if fwd.via && wanted(b"via") {
-        let version: &[u8] = if head.version == Version::Http10 { b"1.0 pinion" } else { b"1.1 pinion" };
-        line(out, b"Via", version);
-    }
-    if let Some(id) = fwd.request_id
-        && missing(Known::XRequestId)
-        && wanted(b"x-request-id")
-    {
-        line(out, b"X-Request-Id", id);
-    }
-}
-
-/// One X-Forwarded-For line: what a trusted peer said, then the peer itself.
-#[inline]
-fn forwarded_for(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, fwd: &Forwarding<'_>) {
-    let mut begun = false;
-    let mut append = |out: &mut Vec<u8>, value: &[u8]| {
-        if !value.is_empty() {
-            out.extend_from_slice(if begun { b", " } else { b"X-Forwarded-For: " });
-            out.extend_from_slice(value);
-            begun = true;
-        }
-    };
-    if fwd.trusted {
-        for field in head.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
-            append(out, field.value.of(bytes));
-        }
-    }
-    append(out, fwd.peer_ip);
-    if begun {
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-/// One Forwarded line (RFC 7239 section 4). A further line continues a trusted peer's list.
-fn forwarded_element(out: &mut Vec<u8>, authority: &[u8], fwd: &Forwarding<'_>) {
-    out.extend_from_slice(b"Forwarded: for=");
-    if fwd.peer_ip.is_empty() {
-        out.extend_from_slice(b"unknown");
-    } else if fwd.peer_ip.contains(&b':') {
-        // RFC 7239 section 6: IPv6 addresses are bracketed and quoted.
-        out.extend_from_slice(b"\"[");
-        out.extend_from_slice(fwd.peer_ip);
-        out.extend_from_slice(b"]\"");
-    } else {
-        out.extend_from_slice(fwd.peer_ip);
-    }
-    if !authority.is_empty() {
-        out.extend_from_slice(b";host=\"");
-        out.extend_from_slice(authority);
-        out.push(b'"');
-    }
-    out.extend_from_slice(b";proto=");
-    out.extend_from_slice(fwd.proto);
-    out.extend_from_slice(b"\r\n");
 }
 
 #[inline]

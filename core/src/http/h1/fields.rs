@@ -1,19 +1,15 @@
-//! The field section of a head: line endings, what each field means to a proxy, and the framing that
-//! follows (RFC 9112 sections 5 and 6).
+//! What a head's fields mean to a proxy, and the framing that follows (RFC 9112 sections 5 and 6).
 //!
 //! Invariants:
-//! - every line ends with CR LF; the parser underneath accepts a bare LF, so each ending is checked again;
 //! - `Content-Length` and `Transfer-Encoding` have exactly one reading, or the head is refused;
 //! - fields that `Connection` names are marked and so not forwarded, except those whose loss would change
 //!   what the message says about itself (Host, framing, forwarded).
 //!
-//! HOT: no allocation. Not here: start lines (`parse`).
-
-use httparse::Header;
+//! HOT: no allocation. Not here: finding the fields (`scan`), start lines (`parse`).
 
 use super::super::head::{Field, Fields, Framing, Known, Span, Version};
-use super::super::known::{classify, is};
-use super::parse::HeadError;
+use super::super::known::is;
+use super::error::HeadError;
 
 /// Names that one head's Connection fields may list besides the usual options; more is refused. 16 is
 /// far beyond any real use and bounds the marking to 16 × [`crate::limits::HEADER_COUNT_MAX`] comparisons.
@@ -37,43 +33,10 @@ pub(super) struct Facts {
     pub(super) expects: bool,
 }
 
-/// Turns the parser's fields into spans and gathers the facts. `bytes` is the head, empty line included.
-#[inline]
-pub(super) fn read(bytes: &[u8], headers: &[Header<'_>], fields: &mut Fields) -> Result<Facts, HeadError> {
-    // The head must end in CR LF CR LF: the last line's ending and the empty line.
-    if !bytes.ends_with(b"\r\n\r\n") {
-        return Err(HeadError::LineEnding);
-    }
-    let origin = bytes.as_ptr() as usize;
-    let mut facts = Facts::default();
-    for (slot, header) in fields.resize(headers.len()).iter_mut().zip(headers) {
-        let start = (header.name.as_ptr() as usize).wrapping_sub(origin);
-        // The line before this one ended right here.
-        if bytes.get(start.wrapping_sub(2)) != Some(&b'\r') {
-            return Err(HeadError::LineEnding);
-        }
-        let value = (header.value.as_ptr() as usize).wrapping_sub(origin);
-        let known = classify(header.name.as_bytes()).map_err(|_| HeadError::FieldLookAlike)?;
-        let field = Field {
-            name: Span::at(start, start + header.name.len()),
-            value: Span::at(value, value + header.value.len()),
-            known,
-            hop: known.is_hop(),
-        };
-        *slot = field;
-        if known != Known::Other {
-            facts.note(field, header.value)?;
-        }
-    }
-    if facts.has_connection {
-        facts.read_connection(bytes, fields)?;
-    }
-    Ok(facts)
-}
-
 impl Facts {
+    /// Takes note of a field that matters.
     #[inline]
-    fn note(&mut self, field: Field, value: &[u8]) -> Result<(), HeadError> {
+    pub(super) fn note(&mut self, field: Field, bytes: &[u8]) -> Result<(), HeadError> {
         match field.known {
             Known::Host => {
                 self.hosts = self.hosts.saturating_add(1);
@@ -93,7 +56,7 @@ impl Facts {
                 self.upgrade = field.value;
             }
             Known::Expect => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
+                if !is(field.value.of(bytes), b"100-continue") {
                     return Err(HeadError::ExpectationUnsupported);
                 }
                 self.expects = true;
@@ -104,7 +67,8 @@ impl Facts {
     }
 
     /// Reads all Connection fields (RFC 9110 section 7.6.1) and marks the fields they name.
-    fn read_connection(&mut self, bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError> {
+    #[inline]
+    pub(super) fn read_connection(&mut self, bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError> {
         let mut named = 0;
         for place in 0..fields.len() {
             let Some(field) = fields.as_slice().get(place) else { break };
@@ -140,6 +104,12 @@ impl Facts {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is a Connection field to be read.
+    #[inline]
+    pub(super) fn has_connection(&self) -> bool {
+        self.has_connection
     }
 
     /// How many Host fields there were.

@@ -8,6 +8,8 @@
 pub mod body;
 pub mod conn;
 pub mod encode;
+mod error;
 mod fields;
 pub mod parse;
+mod scan;
 mod trailers;

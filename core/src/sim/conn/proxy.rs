@@ -1,17 +1,18 @@
 //! The proxy of the simulation: the machines of `http::h1` wired together, without any I/O.
 //!
 //! It does what a shard does with one client connection: read a request, take an idle upstream connection
-//! or make one, relay both bodies, and ask the [`Exchange`] what becomes of everything.
+//! or make one, relay both bodies, and ask the `Exchange` what becomes of everything.
 //!
 //! Invariants: it keeps a request's bytes while they are few, so that it may be sent again; beyond that it
 //! says that the body was streamed.
 //!
 //! Not here: pools' accounting, timers, buffers.
 
+use super::wire::{Active, Link, Wire};
 use super::{Make, Outcome, Report};
 use crate::fault::Fault;
 use crate::http::h1::body::{BodyReader, Emit};
-use crate::http::h1::conn::{Answer, Closed, Exchange, Reuse};
+use crate::http::h1::conn::{Answer, Closed, Reuse};
 use crate::http::h1::encode::{
     CHUNK_END, Forwarding, LAST_CHUNK, encode_chunk_size, encode_interim, encode_own, encode_request,
     encode_response,
@@ -24,39 +25,6 @@ const LIMITS: HeadLimits = HeadLimits { head_bytes: 4096, uri_bytes: 1024 };
 const REPLAY_BYTES_MAX: usize = 200;
 /// Tries after the first.
 const RETRIES_MAX: u32 = 2;
-
-/// What the proxy wants done.
-#[derive(Debug)]
-pub(super) enum Wire {
-    Connect { place: usize },
-    Upstream { place: usize, id: u64, bytes: Vec<u8> },
-    CloseUpstream { place: usize },
-    Client { bytes: Vec<u8>, ended: bool },
-}
-
-#[derive(Debug)]
-enum Link {
-    Connecting(usize),
-    Open { place: usize, reused: bool },
-    None,
-}
-
-/// One exchange under way.
-struct Active {
-    id: u64,
-    method: Method,
-    exchange: Exchange,
-    body: BodyReader,
-    /// Request bytes for the upstream: all of them while `streamed` is false.
-    replay: Vec<u8>,
-    /// How many of `replay` were sent on this link.
-    sent: usize,
-    streamed: bool,
-    link: Link,
-    inbox: Vec<u8>,
-    response: Option<(BodyReader, bool)>,
-    tries: u32,
-}
 
 /// The proxy's side of one client connection.
 pub(super) struct Proxy {

@@ -1,0 +1,134 @@
+//! What the upstream is told about the client: X-Forwarded-*, Forwarded (RFC 7239), Via, X-Request-Id.
+//!
+//! Invariants: what an untrusted peer said about itself never passes; each list goes out as one line.
+//!
+//! HOT: no allocation while the buffer has room, no formatting.
+
+use super::super::super::edits::HeaderEdits;
+use super::super::super::head::{Known, RequestHead, Version};
+use super::super::super::known::Mask;
+use super::line;
+
+/// What is told to the upstream about the client, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forwarding<'a> {
+    /// The client's address as text; empty for Unix sockets.
+    pub peer_ip: &'a [u8],
+    /// `http` or `https`.
+    pub proto: &'static [u8],
+    /// Whether the peer's own forwarded fields are believed; otherwise they are replaced.
+    pub trusted: bool,
+    /// Write X-Forwarded-Host.
+    pub x_forwarded_host: bool,
+    /// Write Forwarded (RFC 7239).
+    pub forwarded: bool,
+    /// Write Via (RFC 9110 section 7.6.3).
+    pub via: bool,
+    /// Write X-Request-Id with this value, unless a trusted peer sent one.
+    pub request_id: Option<&'a [u8]>,
+    /// Host for an HTTP/1.0 request without one.
+    pub fallback_host: &'a [u8],
+    /// Pass the request's Upgrade on (it must have one).
+    pub upgrade: bool,
+}
+
+/// The forwarded fields that are written anew instead of being copied.
+#[inline]
+pub(super) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
+    let mut skip = Known::XForwardedFor.bit();
+    if !fwd.trusted {
+        skip |= Known::XForwardedProto.bit()
+            | Known::XForwardedHost.bit()
+            | Known::XForwardedOther.bit()
+            | Known::Forwarded.bit();
+    }
+    if fwd.request_id.is_some() && !(fwd.trusted && head.fields.find(Known::XRequestId).is_some()) {
+        skip |= Known::XRequestId.bit();
+    }
+    skip
+}
+
+/// X-Forwarded-*, Forwarded, Via and X-Request-Id. An edit that sets or removes one has the last word.
+pub(super) fn append(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    head: &RequestHead,
+    fwd: &Forwarding<'_>,
+    edits: &HeaderEdits,
+) {
+    let edited = !edits.is_empty();
+    let wanted = |name: &[u8]| !edited || !edits.drops(name);
+    let missing = |known| !fwd.trusted || head.fields.find(known).is_none();
+    if wanted(b"x-forwarded-for") {
+        forwarded_for(out, bytes, head, fwd);
+    }
+    if missing(Known::XForwardedProto) && wanted(b"x-forwarded-proto") {
+        line(out, b"X-Forwarded-Proto", fwd.proto);
+    }
+    let authority = head.authority.of(bytes);
+    if fwd.x_forwarded_host
+        && !authority.is_empty()
+        && missing(Known::XForwardedHost)
+        && wanted(b"x-forwarded-host")
+    {
+        line(out, b"X-Forwarded-Host", authority);
+    }
+    if fwd.forwarded && wanted(b"forwarded") {
+        forwarded_element(out, authority, fwd);
+    }
+    if fwd.via && wanted(b"via") {
+        let version: &[u8] = if head.version == Version::Http10 { b"1.0 pinion" } else { b"1.1 pinion" };
+        line(out, b"Via", version);
+    }
+    if let Some(id) = fwd.request_id
+        && missing(Known::XRequestId)
+        && wanted(b"x-request-id")
+    {
+        line(out, b"X-Request-Id", id);
+    }
+}
+
+/// One X-Forwarded-For line: what a trusted peer said, then the peer itself.
+#[inline]
+fn forwarded_for(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, fwd: &Forwarding<'_>) {
+    let mut begun = false;
+    let mut append = |out: &mut Vec<u8>, value: &[u8]| {
+        if !value.is_empty() {
+            out.extend_from_slice(if begun { b", " } else { b"X-Forwarded-For: " });
+            out.extend_from_slice(value);
+            begun = true;
+        }
+    };
+    if fwd.trusted {
+        for field in head.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
+            append(out, field.value.of(bytes));
+        }
+    }
+    append(out, fwd.peer_ip);
+    if begun {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// One Forwarded line (RFC 7239 section 4). A further line continues a trusted peer's list.
+fn forwarded_element(out: &mut Vec<u8>, authority: &[u8], fwd: &Forwarding<'_>) {
+    out.extend_from_slice(b"Forwarded: for=");
+    if fwd.peer_ip.is_empty() {
+        out.extend_from_slice(b"unknown");
+    } else if fwd.peer_ip.contains(&b':') {
+        // RFC 7239 section 6: IPv6 addresses are bracketed and quoted.
+        out.extend_from_slice(b"\"[");
+        out.extend_from_slice(fwd.peer_ip);
+        out.extend_from_slice(b"]\"");
+    } else {
+        out.extend_from_slice(fwd.peer_ip);
+    }
+    if !authority.is_empty() {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(authority);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(fwd.proto);
+    out.extend_from_slice(b"\r\n");
+}
