@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use support::load::{Load, Origin, Reply, Script, get};
+use support::load::{Load, Origin, Reply, Script, get, settled};
 use support::{Driver, PATIENCE, Pinion, drivers, eventually, free_address};
 
 const RELOADS: u64 = 200;
@@ -217,7 +217,7 @@ fn reloads_under_load(driver: Driver) {
     });
     let shown: Vec<_> = failures.iter().take(5).collect();
     assert_eq!(failures.len(), 0, "of {REQUESTS} on {}: {shown:#?}", driver.label());
-    let metrics = pinion.metrics();
+    let metrics = settled(&pinion);
     assert_eq!(metrics.value("pinion_requests_total", &[("listener", "web")]), REQUESTS as f64);
     assert_eq!(metrics.value("pinion_faults_total", &[]), 0.0);
     let ok = metrics.value("pinion_route_responses_total", &[("route", "all"), ("code_class", "2xx")]);
