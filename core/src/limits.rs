@@ -29,7 +29,7 @@ pub const INTERIM_RESPONSES_MAX: u32 = 32;
 /// Empty lines skipped before a request line (RFC 9112 section 2.2 asks for at least one).
 pub const LEADING_EMPTY_LINES_MAX: usize = 4;
 
-/// Connections of one listener, whole proxy: further ones wait in the kernel's queue. Key `connections`.
+/// Connections of one listener, whole proxy: further ones are answered 503 and closed. Key `connections`.
 pub const LISTENER_CONNECTIONS_DEFAULT: u64 = 65_536;
 /// Connections of the whole proxy. Key `connections` of `[proxy]`.
 pub const PROXY_CONNECTIONS_DEFAULT: u64 = 262_144;

@@ -1,10 +1,10 @@
 //! The access log of the real program: what its lines say, rotation under load, a disk that is full.
 
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test's help fails by panicking"
+    clippy::unwrap_used,
+    reason = "what a test helper can't do fails the test"
 )]
 
 mod support;

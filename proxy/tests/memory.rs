@@ -8,10 +8,10 @@
 //! nobody's memory here.
 
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test's help fails by panicking"
+    clippy::unwrap_used,
+    reason = "what a test helper can't do fails the test"
 )]
 
 mod support;

@@ -1,10 +1,10 @@
 //! Connections that move from shard to shard while they idle.
 
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test's help fails by panicking"
+    clippy::unwrap_used,
+    reason = "what a test helper can't do fails the test"
 )]
 
 mod support;

@@ -118,7 +118,7 @@ section! {
 section! {
     /// `[listeners.limits]`.
     ListenerLimits = "[listeners.limits]" {
-        /// Connections at a time, all shards together. More wait in the kernel's queue.
+        /// Connections at a time, all shards together. More are answered 503 and closed.
         has connections: u64 = limits::LISTENER_CONNECTIONS_DEFAULT;
         /// Requests on one connection, which is then closed.
         has requests_per_connection: Ceiling = Ceiling(u64::MAX);

@@ -61,7 +61,8 @@ pub(crate) async fn read(
         let got = recv(connection, inbuf, shard).await;
         let now = clock::now();
         match got {
-            Ok(1..) => {
+            // What comes after the cut is too late, although the kernel has it.
+            Ok(1..) if !timed || why_cut(connection).is_none() => {
                 if timed {
                     connection.lease.moved(Lane::Up, inbuf.unread().len() - seen);
                 }
@@ -99,9 +100,12 @@ fn time(connection: &Downstream, began: Instant) {
 /// Only the rate is judged; the time is on another lane.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
+fn why_cut(connection: &Downstream) -> Option<Why> {
+    connection.lease.fired(Lane::Read).or(connection.lease.fired(Lane::Up))
+}
+
 fn cut_short(connection: &Downstream) -> Fault {
-    let fired = connection.lease.fired(Lane::Read).or(connection.lease.fired(Lane::Up));
-    match fired {
+    match why_cut(connection) {
         Some(Why::Late | Why::Slow) => Fault::HeaderTimeout,
         Some(Why::Gone) | None => Fault::ClientGone,
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::slots::Kick;
+use crate::sys::alloc;
 
 /// How often the chores are done.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
             let freed = shard.buffers.trim() + shard.seats.trim() + shard.trips.trim();
             let connections = shard.stats.connections_active.get();
             if freed > 0 || connections < held {
-                crate::sys::alloc::give_back();
+                alloc::give_back();
             }
             held = connections;
         }

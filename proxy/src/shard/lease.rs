@@ -50,7 +50,7 @@ impl Lease {
         self.arm(lane, due, Cut::Both(socket.clone()));
     }
 
-    /// At `due`, wakes the task that asked to be woken ([`Lease::wait_here`]).
+    /// At `due`, wakes the task that waits in [`Lease::woken`].
     pub(crate) fn wake_at(&self, lane: Lane, due: Instant) {
         self.timer(lane).idle.set(0);
         self.arm(lane, due, Cut::Wake);
@@ -131,16 +131,18 @@ impl Lease {
     /// At `due`, calls off the receive that is started with the returned handle.
     pub(crate) fn cool_at(&self, lane: Lane, due: Instant) -> CancelHandle {
         self.timer(lane).idle.set(0);
-        let canceller = self.slot.warm.take().unwrap_or_default();
+        let canceller = self.slot.warm.take().unwrap_or_else(|| self.slots.canceller());
         let handle = canceller.handle();
         self.slot.warm.set(Some(canceller));
         self.arm(lane, due, Cut::Cool);
         handle
     }
 
-    /// Frees what waiting warm needed.
+    /// Gives back what waiting warm needed.
     pub(crate) fn forget_warmth(&self) {
-        self.slot.warm.set(None);
+        if let Some(canceller) = self.slot.warm.take() {
+            self.slots.keep(canceller);
+        }
     }
 
     /// Marks the connection idle, so that it can be kicked.
@@ -195,6 +197,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.slots.free(self.slot.key.get());
+        self.forget_warmth();
+        let key = self.slot.key.get();
+        self.slots.free(key);
     }
 }

@@ -35,6 +35,8 @@ use crate::sys::socket::Socket;
 
 /// How often a waiting request looks whether its client is still there.
 pub(super) const PROBE_PERIOD: Duration = Duration::from_millis(250);
+/// What warm connections need and a shard keeps for the next ones.
+const CANCELLERS_KEPT: usize = 1_024;
 
 /// What others may ask of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,8 @@ struct Table {
     slots: RefCell<Slab<Rc<Slot>>>,
     wheel: RefCell<Wheel>,
     fired: RefCell<Vec<u32>>,
+    /// Free ones: a connection that warms up again allocates nothing.
+    cancellers: RefCell<Vec<Canceller>>,
     timer: Counter,
     armed: Cell<Instant>,
     stats: Arc<ShardStats>,
@@ -90,6 +94,7 @@ impl Slots {
             slots: RefCell::new(Slab::new()),
             wheel: RefCell::new(Wheel::new(TICK, WHEEL_SLOTS, clock::now())),
             fired: RefCell::new(Vec::new()),
+            cancellers: RefCell::new(Vec::new()),
             timer: new_timer()?,
             armed: Cell::new(Instant::NEVER),
             stats,
@@ -220,6 +225,10 @@ impl Slot {
 
     fn check_probe(&self, now: Instant) -> Option<Instant> {
         let mut probe = self.probe.take()?;
+        if self.timers[Lane::Read as usize].fired.get().is_some() {
+            // We ended receiving ourselves, which looks as if the client had.
+            return None;
+        }
         if probe.due <= now {
             if client_gone(&probe.client, probe.half_close) {
                 self.timers[Lane::Up as usize].fired.set(Some(Why::Gone));
@@ -249,6 +258,20 @@ pub(crate) fn client_gone(client: &Socket, half_close: bool) -> bool {
 }
 
 impl Slots {
+    /// A canceller for a connection that becomes warm.
+    // ALLOC: as many as connections were ever warm at once.
+    pub(super) fn canceller(&self) -> Canceller {
+        self.0.cancellers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a canceller back.
+    pub(super) fn keep(&self, canceller: Canceller) {
+        let mut free = self.0.cancellers.borrow_mut();
+        if free.len() < CANCELLERS_KEPT {
+            free.push(canceller);
+        }
+    }
+
     /// Frees slot `key`.
     pub(super) fn free(&self, key: u32) {
         self.0.wheel.borrow_mut().remove(key);

@@ -52,7 +52,7 @@ pub(super) enum Cut {
     Both(Socket),
 }
 
-/// One deadline. There are four a connection, idle ones too: kept small.
+/// One deadline.
 pub(super) struct Timer {
     /// [`Instant::NEVER`] while it is not armed.
     pub(super) due: Cell<Instant>,
@@ -63,7 +63,7 @@ pub(super) struct Timer {
     /// For transfers: at most this many nanoseconds without progress; zero for plain deadlines.
     pub(super) idle: Cell<u64>,
     pub(super) started: Cell<Instant>,
-    /// When bytes last moved, or when the transfer was paused.
+    /// The last progress, or when the transfer was paused.
     pub(super) moved_at: Cell<Instant>,
     pub(super) moved: Cell<u64>,
 }

@@ -18,6 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
+use pinion_core::limits::TICK;
 use pinion_core::pool::{Acquire, Released, Ticket, short_by};
 use pinion_core::telemetry::{Ledger, Phase};
 use pinion_core::time::Instant;
@@ -34,7 +35,7 @@ use crate::shard::timer::Lane;
 use crate::sys::socket::Socket;
 
 /// How often a waiting request looks for credits that other shards gave back, and whether its client has left.
-const LOOK_PERIOD: Duration = Duration::from_millis(50);
+const LOOK_PERIOD: Duration = TICK;
 
 /// What a request wants of the pool.
 pub(crate) struct Want<'a> {

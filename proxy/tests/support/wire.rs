@@ -31,10 +31,10 @@ use crate::support::{Builder, Driver, PATIENCE, Pinion, drivers, eventually};
 
 /// Long enough that the other side has seen what was sent before, on an idle machine. Nothing depends on
 /// it: too short only means that fewer segmentations are tried.
-pub const MOMENT: Duration = Duration::from_millis(2);
+pub(crate) const MOMENT: Duration = Duration::from_millis(2);
 
 /// Runs a test on every driver at the same time.
-pub fn both(test: impl Fn(Driver) + Sync) {
+pub(crate) fn both(test: impl Fn(Driver) + Sync) {
     std::thread::scope(|scope| {
         let runs: Vec<_> = drivers()
             .into_iter()
@@ -53,7 +53,7 @@ pub fn both(test: impl Fn(Driver) + Sync) {
 }
 
 /// This process's own loopback IP, so that tests of one machine don't meet.
-pub fn own_ip() -> IpAddr {
+pub(crate) fn own_ip() -> IpAddr {
     let pid = std::process::id().to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(127, 64 | (pid[1] & 0x3F), pid[2], pid[3].clamp(1, 254)))
 }
@@ -103,7 +103,7 @@ impl Stream {
 }
 
 /// One end of a connection.
-pub struct Link {
+pub(crate) struct Link {
     stream: Stream,
     /// Received and not yet taken.
     unread: Vec<u8>,
@@ -113,40 +113,40 @@ pub struct Link {
 
 /// A message head, names in lower case.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub(crate) struct Head {
     /// The request or status line.
-    pub line: String,
-    pub fields: Vec<(String, String)>,
+    pub(crate) line: String,
+    pub(crate) fields: Vec<(String, String)>,
 }
 
 /// A whole message.
 #[derive(Clone, Debug)]
-pub struct Message {
-    pub head: Head,
+pub(crate) struct Message {
+    pub(crate) head: Head,
     /// The content, without framing.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Of a chunked body.
-    pub trailers: Vec<(String, String)>,
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Head {
     /// The status of a response.
     #[track_caller]
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         let code = self.line.split(' ').nth(1).and_then(|code| code.parse().ok());
         code.unwrap_or_else(|| panic!("no status line: {:?}", self.line))
     }
 
     /// The only value of a field.
     #[track_caller]
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let found = self.all(name);
         assert!(found.len() <= 1, "{name} more than once: {self:?}");
         found.first().copied()
     }
 
     /// All values of a field.
-    pub fn all(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         let same = self.fields.iter().filter(|(found, _)| found == name);
         same.map(|(_, value)| value.as_str()).collect()
     }
@@ -163,26 +163,26 @@ impl Head {
 impl Message {
     /// The status of a response.
     #[track_caller]
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.status()
     }
 
     /// The only value of a field.
     #[track_caller]
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.head.get(name)
     }
 
     /// The content as text.
     #[track_caller]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("text")
     }
 }
 
 /// What a read that may fail came to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// The other side ended its sending direction.
     Closed,
     /// The connection was reset.
@@ -199,17 +199,17 @@ impl Link {
     }
 
     /// Connects over TCP.
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         Link::new(Stream::Tcp(TcpStream::connect_timeout(&address, PATIENCE).expect("connected")))
     }
 
     /// Connects to a Unix socket.
-    pub fn connect_unix(path: &Path) -> Self {
+    pub(crate) fn connect_unix(path: &Path) -> Self {
         Link::new(Stream::Unix(UnixStream::connect(path).expect("connected")))
     }
 
     /// Another handle of the same TCP connection, to send and receive at the same time.
-    pub fn twin(&self) -> Self {
+    pub(crate) fn twin(&self) -> Self {
         match &self.stream {
             Stream::Tcp(stream) => Link::new(Stream::Tcp(stream.try_clone().expect("cloned"))),
             Stream::Unix(_) => panic!("a Unix socket"),
@@ -217,7 +217,7 @@ impl Link {
     }
 
     /// This end's address.
-    pub fn local(&self) -> SocketAddr {
+    pub(crate) fn local(&self) -> SocketAddr {
         match &self.stream {
             Stream::Tcp(stream) => stream.local_addr().expect("an address"),
             Stream::Unix(_) => panic!("a Unix socket"),
@@ -226,12 +226,12 @@ impl Link {
 
     /// Sends all of it.
     #[track_caller]
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes.as_ref()).expect("sent");
     }
 
     /// Sends all of it, if the other side takes it.
-    pub fn try_send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn try_send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.stream.write(bytes)? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -243,7 +243,7 @@ impl Link {
 
     /// Sends each piece in a segment of its own.
     #[track_caller]
-    pub fn send_pieces<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) {
+    pub(crate) fn send_pieces<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) {
         for piece in pieces {
             self.send(piece);
             sleep(MOMENT);
@@ -251,7 +251,7 @@ impl Link {
     }
 
     /// Whether something arrives (or the end of the stream) within `time`. Takes nothing.
-    pub fn has_more(&mut self, time: Duration) -> bool {
+    pub(crate) fn has_more(&mut self, time: Duration) -> bool {
         if !self.unread.is_empty() {
             return true;
         }
@@ -267,14 +267,14 @@ impl Link {
     }
 
     /// Receives up to `most` bytes and forgets them; false at the end of the stream.
-    pub fn take_some(&mut self, most: usize) -> bool {
+    pub(crate) fn take_some(&mut self, most: usize) -> bool {
         let mut bytes = vec![0; most];
         self.stream.read(&mut bytes).is_ok_and(|read| read > 0)
     }
 
     /// Sends up to `most` bytes that mean nothing, until the other side is gone.
     #[track_caller]
-    pub fn push_until_gone(&mut self, most: usize) {
+    pub(crate) fn push_until_gone(&mut self, most: usize) {
         let block = [b'x'; 64 * 1024];
         let mut sent = 0;
         while self.try_send(&block).is_ok() {
@@ -285,7 +285,7 @@ impl Link {
 
     /// What came is forgotten; the connection has not ended.
     #[track_caller]
-    pub fn expect_open(&mut self) {
+    pub(crate) fn expect_open(&mut self) {
         self.unread.clear();
         self.stream.patience(Duration::from_millis(10));
         let mut bytes = [0; 64 * 1024];
@@ -300,7 +300,7 @@ impl Link {
     }
 
     /// Sends until the other side takes nothing for `quiet`; says how many bytes it took.
-    pub fn send_until_blocked(&mut self, most: usize, quiet: Duration) -> usize {
+    pub(crate) fn send_until_blocked(&mut self, most: usize, quiet: Duration) -> usize {
         let block = [b'x'; 64 * 1024];
         self.stream.patience(quiet);
         let mut sent = 0;
@@ -333,7 +333,7 @@ impl Link {
 
     /// Bytes up to and including `end`.
     #[track_caller]
-    pub fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
+    pub(crate) fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
         let mut from = 0;
         loop {
             let place = self.unread[from..].windows(end.len()).position(|window| window == end);
@@ -354,7 +354,7 @@ impl Link {
 
     /// Exactly that many bytes.
     #[track_caller]
-    pub fn read_exact(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn read_exact(&mut self, length: usize) -> Vec<u8> {
         while self.unread.len() < length {
             self.must_more();
         }
@@ -362,7 +362,7 @@ impl Link {
     }
 
     /// All bytes up to the end of the stream, and how it ended.
-    pub fn read_to_end(&mut self) -> (Vec<u8>, Ended) {
+    pub(crate) fn read_to_end(&mut self) -> (Vec<u8>, Ended) {
         loop {
             if let Err(ended) = self.more() {
                 return (std::mem::take(&mut self.unread), ended);
@@ -372,21 +372,21 @@ impl Link {
 
     /// Nothing more comes, and the other side closes.
     #[track_caller]
-    pub fn expect_closed(&mut self) {
+    pub(crate) fn expect_closed(&mut self) {
         let (bytes, ended) = self.read_to_end();
         assert!(bytes.is_empty(), "unexpected: {:?}", text(&bytes));
         assert_eq!(ended, Ended::Closed);
     }
 
     /// The other side closes or resets; what it said before does not matter.
-    pub fn expect_gone(&mut self) {
+    pub(crate) fn expect_gone(&mut self) {
         while self.more().is_ok() {}
         self.unread.clear();
     }
 
     /// Nothing comes for a while, and the connection stays open.
     #[track_caller]
-    pub fn expect_quiet(&mut self, time: Duration) {
+    pub(crate) fn expect_quiet(&mut self, time: Duration) {
         self.stream.patience(time);
         let mut bytes = [0; 1024];
         let read = self.stream.read(&mut bytes);
@@ -401,7 +401,7 @@ impl Link {
 
     /// The next message's head.
     #[track_caller]
-    pub fn head(&mut self) -> Head {
+    pub(crate) fn head(&mut self) -> Head {
         let bytes = self.read_until(b"\r\n\r\n");
         let all = String::from_utf8(bytes).expect("a head of text");
         let mut lines = all.strip_suffix("\r\n\r\n").expect("ended").split("\r\n");
@@ -411,7 +411,7 @@ impl Link {
 
     /// The next request with its body.
     #[track_caller]
-    pub fn request(&mut self) -> Message {
+    pub(crate) fn request(&mut self) -> Message {
         let head = self.head();
         if head.is_chunked() {
             let (body, trailers) = self.chunked();
@@ -423,7 +423,7 @@ impl Link {
 
     /// The next final response with its body, to anything but HEAD. An interim one fails the test.
     #[track_caller]
-    pub fn response(&mut self) -> Message {
+    pub(crate) fn response(&mut self) -> Message {
         let head = self.head();
         let status = head.status();
         assert!(status >= 200, "an interim response: {head:?}");
@@ -445,7 +445,7 @@ impl Link {
 
     /// A chunked body's content and trailers.
     #[track_caller]
-    pub fn chunked(&mut self) -> (Vec<u8>, Vec<(String, String)>) {
+    pub(crate) fn chunked(&mut self) -> (Vec<u8>, Vec<(String, String)>) {
         let mut body = vec![];
         loop {
             let line = self.read_until(b"\r\n");
@@ -469,7 +469,7 @@ impl Link {
 
     /// The next chunk's content, which is not the last.
     #[track_caller]
-    pub fn chunk(&mut self) -> Vec<u8> {
+    pub(crate) fn chunk(&mut self) -> Vec<u8> {
         let line = self.read_until(b"\r\n");
         let size = std::str::from_utf8(&line[..line.len() - 2]).expect("a chunk size");
         let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("chunk size {size:?}"));
@@ -480,17 +480,17 @@ impl Link {
     }
 
     /// Ends the sending direction.
-    pub fn finish_sending(&self) {
+    pub(crate) fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write);
     }
 
     /// Closes with a reset instead of an end of stream.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         set_socket_linger(self.stream.fd(), Some(Duration::ZERO)).expect("linger can be set");
     }
 
     /// Makes the kernel hold little of what this end has not read. Before anything large is sent.
-    pub fn small_receive_buffer(&self) {
+    pub(crate) fn small_receive_buffer(&self) {
         rustix::net::sockopt::set_socket_recv_buffer_size(self.stream.fd(), 16 * 1024).expect("set");
     }
 }
@@ -501,7 +501,7 @@ fn field(line: &str) -> (String, String) {
 }
 
 /// Bytes as readable text, shortened.
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).into_owned();
     if bytes.len() > 600 { format!("{text}… ({} bytes)", bytes.len()) } else { text }
 }
@@ -512,7 +512,7 @@ enum Door {
 }
 
 /// An upstream server: every connection is handed to the test, or served by [`Upstream::serve`].
-pub struct Upstream {
+pub(crate) struct Upstream {
     address: String,
     queue: Receiver<Link>,
     shared: Arc<Shared>,
@@ -531,12 +531,12 @@ struct Shared {
 
 impl Upstream {
     /// Listens on a free port.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_at(SocketAddr::from((own_ip(), 0)))
     }
 
     /// Listens on that address; tries again while its last owner is still closing.
-    pub fn start_at(address: SocketAddr) -> Self {
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
         let start = Instant::now();
         let listener = loop {
             match TcpListener::bind(address) {
@@ -551,7 +551,7 @@ impl Upstream {
     }
 
     /// Listens on a Unix socket.
-    pub fn start_unix(path: &Path) -> Self {
+    pub(crate) fn start_unix(path: &Path) -> Self {
         let listener = UnixListener::bind(path).expect("bound");
         listener.set_nonblocking(true).expect("set");
         Self::listen(Door::Unix(listener), format!("unix:{}", path.display()))
@@ -567,12 +567,25 @@ impl Upstream {
 
     /// An upstream that answers every request by itself, one thread a connection. The answer is bytes;
     /// an empty one closes the connection.
-    pub fn serve(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) fn serve(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::start().serving(answer)
     }
 
+    /// Like [`Upstream::serve`], and closes each connection after one answer without having said so.
+    pub(crate) fn closing(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start().begin(answer, 1)
+    }
+
     /// From now on answers by itself, see [`Upstream::serve`].
-    pub fn serving(mut self, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) fn serving(self, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.begin(answer, usize::MAX)
+    }
+
+    fn begin(
+        mut self,
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+        requests: usize,
+    ) -> Self {
         let (_, nothing) = unbounded();
         let queue = std::mem::replace(&mut self.queue, nothing);
         let (answer, shared) = (Arc::new(answer), Arc::clone(&self.shared));
@@ -582,20 +595,20 @@ impl Upstream {
                     shared.streams.lock().unwrap().extend(stream.try_clone());
                 }
                 let answer = Arc::clone(&answer);
-                std::thread::spawn(move || serve(link, &*answer));
+                std::thread::spawn(move || serve(link, &*answer, requests));
             }
         });
         self
     }
 
     /// How the configuration names it.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// The next connection.
     #[track_caller]
-    pub fn accept(&self) -> Link {
+    pub(crate) fn accept(&self) -> Link {
         match self.queue.recv_timeout(PATIENCE) {
             Ok(link) => link,
             Err(RecvTimeoutError::Timeout) => panic!("no connection came to the upstream in time"),
@@ -605,7 +618,7 @@ impl Upstream {
 
     /// No further connection was made.
     #[track_caller]
-    pub fn expect_no_connection(&self) {
+    pub(crate) fn expect_no_connection(&self) {
         // The accepting thread looks every few milliseconds.
         if let Ok(mut link) = self.queue.recv_timeout(Duration::from_millis(50)) {
             let (bytes, _) = link.read_to_end();
@@ -614,7 +627,7 @@ impl Upstream {
     }
 
     /// Ends as a process does that is killed: the port and every connection at once.
-    pub fn kill(self) {
+    pub(crate) fn kill(self) {
         let shared = Arc::clone(&self.shared);
         drop(self);
         for stream in shared.streams.lock().unwrap().drain(..) {
@@ -623,12 +636,12 @@ impl Upstream {
     }
 
     /// Connections so far.
-    pub fn accepted(&self) -> u64 {
+    pub(crate) fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
     /// Bytes received so far on all connections, as far as they were read.
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.shared.received.load(Ordering::SeqCst)
     }
 }
@@ -659,8 +672,11 @@ fn accept(door: &Door, give: &Sender<Link>, shared: &Shared) {
     }
 }
 
-fn serve(mut link: Link, answer: &dyn Fn(&Message) -> Vec<u8>) {
-    while !link.unread.is_empty() || link.more().is_ok() {
+fn serve(mut link: Link, answer: &dyn Fn(&Message) -> Vec<u8>, requests: usize) {
+    for _ in 0..requests {
+        if link.unread.is_empty() && link.more().is_err() {
+            break;
+        }
         let answer = answer(&link.request());
         if answer.is_empty() || link.try_send(&answer).is_err() {
             break;
@@ -671,7 +687,7 @@ fn serve(mut link: Link, answer: &dyn Fn(&Message) -> Vec<u8>) {
 }
 
 /// An address that takes no further connection and refuses none, and what keeps it so.
-pub fn full_backlog(ip: IpAddr) -> (SocketAddr, Vec<OwnedFd>) {
+pub(crate) fn full_backlog(ip: IpAddr) -> (SocketAddr, Vec<OwnedFd>) {
     let family = AddressFamily::INET;
     let listener = socket(family, SocketType::STREAM, None).expect("a socket");
     rustix::net::bind(&listener, &SocketAddr::new(ip, 0)).expect("bound");
@@ -688,17 +704,17 @@ pub fn full_backlog(ip: IpAddr) -> (SocketAddr, Vec<OwnedFd>) {
 }
 
 /// `200 OK` with that body.
-pub fn ok(body: &str) -> Vec<u8> {
+pub(crate) fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// A GET request.
-pub fn get(target: &str) -> String {
+pub(crate) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
 /// `length` bytes that look random and are always the same.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -712,7 +728,7 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// The configuration of a test: one listener `web`, one cluster `app`, a route between them.
-pub struct Setup {
+pub(crate) struct Setup {
     builder: Builder,
     address: String,
     listener: String,
@@ -723,12 +739,12 @@ pub struct Setup {
 
 impl Setup {
     /// One shard on `driver`.
-    pub fn on(driver: Driver) -> Self {
+    pub(crate) fn on(driver: Driver) -> Self {
         Self::sharded(driver, 1)
     }
 
     /// So many shards on `driver`.
-    pub fn sharded(driver: Driver, shards: u32) -> Self {
+    pub(crate) fn sharded(driver: Driver, shards: u32) -> Self {
         Setup {
             builder: Pinion::with(driver).proxy(&format!("shards = {shards}")),
             address: format!("{}:0", own_ip()),
@@ -740,65 +756,65 @@ impl Setup {
     }
 
     /// Another address to listen on.
-    pub fn address(mut self, address: &str) -> Self {
+    pub(crate) fn address(mut self, address: &str) -> Self {
         self.address = address.to_owned();
         self
     }
 
     /// A line for `[proxy]`.
-    pub fn proxy(mut self, line: &str) -> Self {
+    pub(crate) fn proxy(mut self, line: &str) -> Self {
         self.builder = self.builder.proxy(line);
         self
     }
 
     /// Lets the process have at most so many descriptors.
-    pub fn descriptors(mut self, most: u32) -> Self {
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
         self.builder = self.builder.descriptors(most);
         self
     }
 
     /// Lines for the listener; keys of its tables dotted, as in `timeouts.idle = "1s"`.
-    pub fn listener(mut self, lines: &str) -> Self {
+    pub(crate) fn listener(mut self, lines: &str) -> Self {
         self.listener += lines;
         self.listener.push('\n');
         self
     }
 
     /// Lines for the cluster, likewise.
-    pub fn cluster(mut self, lines: &str) -> Self {
+    pub(crate) fn cluster(mut self, lines: &str) -> Self {
         self.cluster += lines;
         self.cluster.push('\n');
         self
     }
 
     /// Lines for the only route, likewise.
-    pub fn route(mut self, lines: &str) -> Self {
+    pub(crate) fn route(mut self, lines: &str) -> Self {
         self.routes += lines;
         self.routes.push('\n');
         self
     }
 
     /// Other routes altogether.
-    pub fn routes(mut self, text: &str) -> Self {
+    pub(crate) fn routes(mut self, text: &str) -> Self {
         self.routes = text.to_owned();
         self
     }
 
     /// More sections.
-    pub fn more(mut self, text: &str) -> Self {
+    pub(crate) fn more(mut self, text: &str) -> Self {
         self.more += text;
         self.more.push('\n');
         self
     }
 
     /// Starts the program in front of `upstreams`.
-    pub fn start(self, upstreams: &[&Upstream]) -> Proxy {
+    pub(crate) fn start(self, upstreams: &[&Upstream]) -> Proxy {
         let endpoints: Vec<_> = upstreams.iter().map(|upstream| upstream.address().to_owned()).collect();
         self.start_with(&endpoints)
     }
 
     /// Starts the program in front of these addresses.
-    pub fn start_with(self, endpoints: &[String]) -> Proxy {
+    pub(crate) fn start_with(self, endpoints: &[String]) -> Proxy {
         let Setup { builder, address, listener, cluster, routes, more } = self;
         let config = format!(
             "[[listeners]]\nname = \"web\"\naddress = \"{address}\"\n{listener}\n{routes}\n\
@@ -810,26 +826,26 @@ impl Setup {
 }
 
 /// The running program, as tests of traffic use it.
-pub struct Proxy {
-    pub pinion: Pinion,
+pub(crate) struct Proxy {
+    pub(crate) pinion: Pinion,
     address: OnceCell<SocketAddr>,
 }
 
 impl Proxy {
     /// A new client connection to the listener.
-    pub fn client(&self) -> Link {
+    pub(crate) fn client(&self) -> Link {
         Link::connect(*self.address.get_or_init(|| self.pinion.address("web")))
     }
 
     /// A metric's sum over all its series with these labels.
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.pinion.metrics().value(name, labels)
     }
 
     /// Waits until a metric has exactly this value. What is counted shows a moment after it was seen on
     /// the wire.
     #[track_caller]
-    pub fn expect_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+    pub(crate) fn expect_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
         let start = Instant::now();
         loop {
             let now = self.metric(name, labels);
@@ -843,13 +859,13 @@ impl Proxy {
 
     /// Waits until so many requests ended with that fault.
     #[track_caller]
-    pub fn expect_faults(&self, reason: &str, count: u64) {
+    pub(crate) fn expect_faults(&self, reason: &str, count: u64) {
         self.expect_metric("pinion_faults_total", &[("reason", reason)], count as f64);
     }
 
     /// Waits until nothing is in progress, and no request ended with a fault that was not expected.
     #[track_caller]
-    pub fn expect_no_faults(&self) {
+    pub(crate) fn expect_no_faults(&self) {
         eventually("no request in progress", || {
             self.metric("pinion_shard_requests_active", &[]) < 0.5
                 && self.metric("pinion_cluster_requests_active", &[]) < 0.5

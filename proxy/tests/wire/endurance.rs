@@ -119,3 +119,55 @@ fn a_process_without_descriptors_serves_on_and_accepts_again() {
         proxy.expect_metric("pinion_listener_connections_active", &[], 3.0);
     });
 }
+
+#[test]
+fn an_upstream_that_closes_after_each_answer_costs_no_get() {
+    both(|driver| {
+        // Without saying so: every next request may meet a connection that is just closing.
+        let upstream = Upstream::closing(|_| ok("x"));
+        let proxy = Setup::sharded(driver, 2).start(&[&upstream]);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let mut client = proxy.client();
+                scope.spawn(move || {
+                    for turn in 0..250 {
+                        client.send(get(&format!("/{turn}")));
+                        assert_eq!(client.response().status(), 200, "request {turn}");
+                    }
+                });
+            }
+        });
+        proxy.expect_no_faults();
+    });
+}
+
+#[test]
+fn a_spliced_answer_that_is_cut_spoils_no_other() {
+    both(|driver| {
+        let upstream = Upstream::start();
+        let proxy = Setup::on(driver).start(&[&upstream]);
+        for _ in 0..5 {
+            let mut client = proxy.client();
+            client.send(get("/cut"));
+            let mut end = upstream.accept();
+            end.request();
+            end.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+            end.send(vec![b'y'; 300_000]);
+            drop(end);
+            let (got, _) = client.read_to_end();
+            assert!(got.len() < 300_200 && !got.ends_with(b"x"), "{} bytes", got.len());
+
+            let mut client = proxy.client();
+            client.send(get("/whole"));
+            let mut end = upstream.accept();
+            end.request();
+            end.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n");
+            std::thread::scope(|scope| {
+                scope.spawn(|| end.send(vec![b'x'; 1_000_000]));
+                let body = client.response().body;
+                assert!(body.iter().all(|&byte| byte == b'x'), "bytes of another answer");
+            });
+        }
+        proxy.expect_faults("upstream_truncated", 5);
+    });
+}

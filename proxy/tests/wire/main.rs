@@ -22,6 +22,7 @@ mod wire;
 
 mod addresses;
 mod bodies;
+mod counted;
 mod drain;
 mod duplex;
 mod endurance;
