@@ -202,9 +202,16 @@ async fn pass_first(
     mut inbuf: Buffer,
 ) -> Result<Option<()>, Fault> {
     let fed = body.reader.feed(inbuf.unread_mut()).map_err(|error| error.upstream_fault())?;
-    append(body, out.as_vec(), &inbuf.unread()[..fed.kept], fed.done);
     let surplus = fed.consumed < inbuf.unread().len();
-    drop(inbuf);
+    inbuf.truncate(fed.kept);
+    // Usually the head fits in front of the body where it is, and the body is not copied.
+    if !body.rechunk && inbuf.prepend(out.unread()) {
+        out = inbuf;
+        append(body, out.as_vec(), &[], fed.done);
+    } else {
+        append(body, out.as_vec(), inbuf.unread(), fed.done);
+        drop(inbuf);
+    }
     let due = call.story.ledger.last().after(call.connection.view.listener.timeouts.write);
     call.connection.lease.cut_both(Lane::Write, due, &call.connection.socket);
     send(call, out).await?;
