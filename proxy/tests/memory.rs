@@ -22,7 +22,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use support::load::{Client, Origin, get};
+use support::load::{Client, Origin, get, settled};
 use support::{Driver, PATIENCE, Pinion, drivers, free_address};
 
 const CONNECTIONS: usize = 10_000;
@@ -135,7 +135,7 @@ fn an_idle_connection_is_small(driver: Driver) {
     let before = proc_bytes(pinion.pid(), "smaps_rollup", "Private_Dirty:");
     let mut clients = Clients::start(address);
     clients.wait("open");
-    let metrics = pinion.metrics();
+    let metrics = settled(&pinion);
     assert_eq!(metrics.value("pinion_listener_connections_active", &[]), CONNECTIONS as f64);
     assert_eq!(metrics.value("pinion_requests_total", &[]), CONNECTIONS as f64);
     // Buffers of the last requests are given back by and by.

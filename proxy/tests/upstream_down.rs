@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::load::{Load, Origin, Reply, Script, get};
+use support::load::{Load, Origin, Reply, Script, get, settled};
 use support::{Driver, Pinion, drivers, free_address};
 
 /// Steps: the upstream is up in even ones and down, or on its way down or up, in odd ones.
@@ -92,7 +92,7 @@ fn killed_and_started_again(driver: Driver) {
         let expected = if step % 2 == 0 { served } else { refused };
         assert!(*expected > 100, "step {step} of {answers:?}");
     }
-    let metrics = pinion.metrics();
+    let metrics = settled(&pinion);
     let refused: usize = answers.iter().map(|of| of[1]).sum();
     let faults = |reason| metrics.value("pinion_faults_total", &[("reason", reason)]);
     let known = ["connect_failed", "upstream_closed", "stale_connection"].map(faults);

@@ -21,7 +21,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::{Metrics, PATIENCE, Pinion, eventually};
 
 /// What a socket of either family can do.
 pub trait Stream: Read + Write + Send {}
@@ -173,6 +173,14 @@ impl Client {
 /// `GET` of a path.
 pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
+}
+
+/// The metrics once no request is in progress: an answer is with its client a little before it is counted.
+pub fn settled(pinion: &Pinion) -> Metrics {
+    eventually("nothing is in progress", || {
+        pinion.metrics().value("pinion_shard_requests_active", &[]) == 0.0
+    });
+    pinion.metrics()
 }
 
 /// Load that is to be made.
