@@ -11,7 +11,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use pinion_core::fault::Fault;
+use pinion_core::fault::{Fault, Party};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
 use pinion_core::http::h1::encode::{Forwarding, encode_request};
 use pinion_core::id::ClusterIndex;
@@ -142,7 +142,8 @@ async fn attempt(
     lease.watch_client(&call.connection.socket, &upstream.socket, half_close, call.story.ledger.last());
     let result = converse(call, trip, route, &mut upstream, may_retry_status).await;
     lease.unwatch_client();
-    let fired = (lease.disarm(Lane::Up), lease.disarm(Lane::Request));
+    let (up, send) = (lease.disarm(Lane::Up), lease.disarm(Lane::Send));
+    let fired = (up.or(send), lease.disarm(Lane::Request));
     let reusable =
         result.is_ok() && fired == (None, None) && call.exchange.borrow().upstream() == Reuse::Keep;
     pool::release(shard, cluster, upstream, reusable);
@@ -157,7 +158,11 @@ async fn attempt(
         }
         Err(fault) => {
             cluster.stats.responses[0].inc();
-            Err(Failed::Fault(blame(fault, fired, call.exchange.get_mut()), Some(place)))
+            let fault = blame(fault, fired, call.exchange.get_mut());
+            if fault.row().party == Party::Upstream {
+                endpoint.stats.failures_total.inc();
+            }
+            Err(Failed::Fault(fault, Some(place)))
         }
     }
 }
@@ -244,7 +249,9 @@ async fn converse(
                     return Poll::Ready(Err(fault));
                 }
             }
-            connection.lease.cut_both(Lane::Up, clock::now().after(first_byte), &socket);
+            if exchange.borrow().awaits_response() {
+                connection.lease.cut_both(Lane::Up, clock::now().after(first_byte), &socket);
+            }
         }
         respond.as_mut().poll(cx)
     })

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pinion_core::fault::{Fault, Party};
+use pinion_core::fault::Fault;
 use pinion_core::http::{Known, RequestHead, Version};
 use pinion_core::route::Route;
 use pinion_core::telemetry::{AccessEntry, Ledger};
@@ -71,11 +71,6 @@ pub(crate) fn record(shard: &Shard, story: &Story, seen: &Seen<'_>) {
     seen.connection.view.stats.requests_total.inc();
     if let Some(fault) = story.fault {
         shard.stats.faults[fault.index()].inc();
-        if fault.row().party == Party::Upstream
-            && let Some(endpoint) = &story.endpoint
-        {
-            endpoint.stats.failures_total.inc();
-        }
     }
     let total = story.ledger.phases().total();
     if let Some(route) = seen.route {

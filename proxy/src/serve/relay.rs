@@ -52,6 +52,7 @@ pub(crate) async fn upload(
 ) -> Uploaded {
     let lease = &connection.lease;
     let timeouts = &connection.view.listener.timeouts;
+    // The response has its time only once the request is complete.
     lease.disarm(Lane::Up);
     lease.transfer(Lane::Read, true, timeouts.body, timeouts.min_rate, &connection.socket);
     let end = loop {
@@ -88,13 +89,13 @@ pub(crate) async fn upload(
         }
         // The client is not to blame while the upstream takes its time.
         lease.pause(Lane::Read);
-        lease.cut_both(Lane::Up, clock::now().after(stall), to);
+        lease.cut_both(Lane::Send, clock::now().after(stall), to);
         let copied = buffer.unread().len() as u64;
         let (sent, _) = send_all(to, buffer, |_| ()).await;
-        lease.disarm(Lane::Up);
+        let stalled = lease.disarm(Lane::Send);
         shard.stats.relay_bytes_copy[Direction::Upstream as usize].add(copied);
         if sent.is_err() {
-            break Uploaded::UpstreamClosed;
+            break not_taken(stalled);
         }
         if fed.done {
             break Uploaded::All(rest);
@@ -145,10 +146,10 @@ async fn splice_up(
             moved.set(moved.get() + read as u64);
             connection.view.stats.received_bytes.add(read as u64);
             lease.pause(Lane::Read);
-            lease.cut_both(Lane::Up, clock::now().after(stall), to);
+            lease.cut_both(Lane::Send, clock::now().after(stall), to);
         }
         if held.get() == 0 {
-            lease.disarm(Lane::Up);
+            lease.disarm(Lane::Send);
             lease.resume(Lane::Read);
         }
         shard.stats.relay_bytes_splice[Direction::Upstream as usize].add(written as u64);
@@ -157,8 +158,16 @@ async fn splice_up(
     Some(match result.ok()? {
         Ok(()) => Ok(()),
         Err(Broken::Source) => Err(Uploaded::Refused(why_no_body(lease))),
-        Err(Broken::Destination) => Err(Uploaded::UpstreamClosed),
+        Err(Broken::Destination) => Err(not_taken(lease.disarm(Lane::Send))),
     })
+}
+
+/// What an upstream that takes no more of a body means: it closed, or a deadline of ours cut it.
+const fn not_taken(stalled: Option<Why>) -> Uploaded {
+    match stalled {
+        Some(_) => Uploaded::Refused(Fault::FirstByteTimeout),
+        None => Uploaded::UpstreamClosed,
+    }
 }
 
 /// Splices `left` bytes of a response to the client and counts them in `moved`; `None` when there is no pipe

@@ -279,7 +279,9 @@ async fn receive(
     let lease = &call.connection.lease;
     lease.pause(Lane::Write);
     lease.cut_both(Lane::Up, clock::now().after(call.cluster.cluster.timeouts.first_byte), &upstream.socket);
-    if !upstream.receiver.started() && !upstream.arm(call.shard, Size::Large) {
+    // Chunk lines that are added must fit a large buffer, too.
+    let size = if body.rechunk { Size::Small } else { Size::Large };
+    if !upstream.receiver.started() && !upstream.arm(call.shard, size) {
         return Err(Fault::MemoryLimit);
     }
     let (result, buffer) = upstream.recv().await;

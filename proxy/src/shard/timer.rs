@@ -20,14 +20,16 @@ pub(crate) enum Lane {
     Read = 0,
     /// Bytes to the client.
     Write = 1,
-    /// Bytes from or to the upstream, a connect, a wait in the pool.
+    /// Bytes from the upstream, a connect, a wait in the pool.
     Up = 2,
     /// The whole request.
     Request = 3,
+    /// Bytes of a streamed request body to the upstream.
+    Send = 4,
 }
 
 /// How many lanes there are.
-pub(super) const LANES: usize = 4;
+pub(super) const LANES: usize = 5;
 
 /// Why a deadline fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

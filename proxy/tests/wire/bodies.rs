@@ -138,7 +138,8 @@ fn most_held() -> usize {
         let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap();
         text.split_whitespace().last().unwrap().parse::<usize>().unwrap()
     };
-    2 * (most("tcp_rmem") + most("tcp_wmem")) + 4 * 1024 * 1024
+    // The limits are of buffers' true sizes, which the kernel may pass for a moment: twice over.
+    2 * (2 * (most("tcp_rmem") + most("tcp_wmem")) + 4 * 1024 * 1024)
 }
 
 fn bounded(proxy: &crate::wire::Proxy) {

@@ -307,6 +307,11 @@ impl Exchange {
         self.told_keep
     }
 
+    /// Whether the final response's head has not come yet.
+    pub const fn awaits_response(&self) -> bool {
+        matches!(self.response, Response::Waiting)
+    }
+
     /// Whether bytes of an answer were passed to the client.
     pub const fn is_passed_on(&self) -> bool {
         self.passed_on
