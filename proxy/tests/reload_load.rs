@@ -234,7 +234,7 @@ fn reloads_under_load(driver: Driver) {
     });
     let shown: Vec<_> = failures.iter().take(5).collect();
     assert_eq!(failures.len(), 0, "of {REQUESTS} on {}: {shown:#?}", driver.label());
-    assert!(hasty.len() > 100 && hasty.iter().all(|outcome| outcome.is_ok()), "{hasty:?}");
+    assert!(hasty.len() > 100 && hasty.iter().all(std::result::Result::is_ok), "{hasty:?}");
     let served = (REQUESTS + hasty.len()) as f64;
     let metrics = settled(&pinion);
     assert_eq!(metrics.value("pinion_requests_total", &[("listener", "web")]), served);

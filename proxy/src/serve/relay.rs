@@ -55,17 +55,13 @@ pub(crate) async fn upload(
     lease.disarm(Lane::Up);
     lease.transfer(Lane::Read, true, timeouts.body, timeouts.min_rate, &connection.socket);
     let end = loop {
+        let moved = Cell::new(0);
         if let Some(left) = body.remaining()
             && left >= SPLICE_BYTES_MIN
-            && let Some(spliced) = splice_up(shard, connection, to, stall, left).await
+            && let Some(spliced) = splice_up(shard, connection, to, stall, left, &moved).await
         {
-            match spliced {
-                Ok(()) => {
-                    body.skip(left);
-                    break Uploaded::All(None);
-                }
-                Err(end) => break end,
-            }
+            body.skip(moved.get());
+            break spliced.map_or_else(|end| end, |()| Uploaded::All(None));
         }
         let Some(buffer) = shard.buffers.take(Size::Large) else {
             break Uploaded::Refused(Fault::MemoryLimit);
@@ -130,13 +126,15 @@ fn behind(shard: &Shard, buffer: &Buffer, consumed: usize) -> Result<Option<Buff
     Ok(Some(copy))
 }
 
-/// Splices `left` bytes from the client to the upstream; `None` when there is no pipe to be had.
+/// Splices `left` bytes from the client to the upstream and counts them in `moved`; `None` when there is no
+/// pipe to be had.
 async fn splice_up(
     shard: &Shard,
     connection: &Downstream,
     to: &Socket,
     stall: Duration,
     left: u64,
+    moved: &Cell<u64>,
 ) -> Option<Result<(), Uploaded>> {
     let lease = &connection.lease;
     let held = Cell::new(0_usize);
@@ -144,6 +142,7 @@ async fn splice_up(
         held.set(held.get() + read - written);
         if read > 0 {
             lease.moved(Lane::Read, read);
+            moved.set(moved.get() + read as u64);
             connection.view.stats.received_bytes.add(read as u64);
             lease.pause(Lane::Read);
             lease.cut_both(Lane::Up, clock::now().after(stall), to);
@@ -162,13 +161,15 @@ async fn splice_up(
     })
 }
 
-/// Splices `left` bytes of a response to the client; `None` when there is no pipe to be had.
+/// Splices `left` bytes of a response to the client and counts them in `moved`; `None` when there is no pipe
+/// to be had.
 pub(crate) async fn splice_down(
     shard: &Shard,
     connection: &Downstream,
     from: &Socket,
     stall: Duration,
     left: u64,
+    moved: &Cell<u64>,
 ) -> Option<Result<(), Broken>> {
     let lease = &connection.lease;
     let held = Cell::new(0_usize);
@@ -181,6 +182,7 @@ pub(crate) async fn splice_down(
             lease.resume(Lane::Write);
         } else {
             lease.moved(Lane::Write, written);
+            moved.set(moved.get() + written as u64);
             connection.view.stats.sent_bytes.add(written as u64);
             shard.stats.relay_bytes_splice[Direction::Downstream as usize].add(written as u64);
         }

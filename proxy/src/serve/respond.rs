@@ -8,7 +8,7 @@
 //!
 //! Invariants: one send for a head and a body that came with it; what the client gets is framed anew.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
@@ -202,9 +202,16 @@ async fn pass_first(
     mut inbuf: Buffer,
 ) -> Result<Option<()>, Fault> {
     let fed = body.reader.feed(inbuf.unread_mut()).map_err(|error| error.upstream_fault())?;
-    append(body, out.as_vec(), &inbuf.unread()[..fed.kept], fed.done);
     let surplus = fed.consumed < inbuf.unread().len();
-    drop(inbuf);
+    inbuf.truncate(fed.kept);
+    // Usually the head fits in front of the body where it is, and the body is not copied.
+    if !body.rechunk && inbuf.prepend(out.unread()) {
+        out = inbuf;
+        append(body, out.as_vec(), &[], fed.done);
+    } else {
+        append(body, out.as_vec(), inbuf.unread(), fed.done);
+        drop(inbuf);
+    }
     let due = call.story.ledger.last().after(call.connection.view.listener.timeouts.write);
     call.connection.lease.cut_both(Lane::Write, due, &call.connection.socket);
     send(call, out).await?;
@@ -236,15 +243,16 @@ async fn pass_rest(call: &mut Responding<'_>, upstream: &mut Upstream, body: &mu
     let stall = call.cluster.cluster.timeouts.first_byte;
     lease.transfer(Lane::Write, false, timeouts.write, timeouts.min_rate, &call.connection.socket);
     loop {
+        let moved = Cell::new(0);
         if let Some(left) = body.reader.remaining()
             && left >= SPLICE_BYTES_MIN
             && !upstream.receiver.started()
             && let Some(spliced) =
-                splice_down(call.shard, call.connection, &upstream.socket, stall, left).await
+                splice_down(call.shard, call.connection, &upstream.socket, stall, left, &moved).await
         {
+            body.reader.skip(moved.get());
             return match spliced {
                 Ok(()) => {
-                    body.reader.skip(left);
                     call.exchange.borrow_mut().on_response_done(false);
                     Ok(())
                 }

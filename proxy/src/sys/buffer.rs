@@ -64,6 +64,23 @@ impl Buffer {
         }
     }
 
+    /// Keeps `bytes` free in front of what an empty buffer will receive, for [`Buffer::prepend`].
+    pub(crate) fn reserve_front(&mut self, bytes: usize) {
+        debug_assert!(self.bytes.is_empty(), "only an empty buffer has no bytes to move");
+        self.bytes.resize(bytes, 0);
+        self.start = bytes;
+    }
+
+    /// Puts `head` in front of the unread bytes without moving them; `false` when there is no room for it.
+    pub(crate) fn prepend(&mut self, head: &[u8]) -> bool {
+        let Some(start) = self.start.checked_sub(head.len()) else {
+            return false;
+        };
+        self.bytes[start..self.start].copy_from_slice(head);
+        self.start = start;
+        true
+    }
+
     /// How many bytes fit behind the unread ones.
     pub(crate) fn room(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()

@@ -10,7 +10,7 @@
 use std::io::Write as _;
 
 use pinion_core::telemetry::ledger::{Phase, Phases};
-use pinion_core::telemetry::record::Record;
+use pinion_core::telemetry::record::{AccessEntry, Record};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +42,7 @@ fn json(out: &mut Vec<u8>, record: &Record<'_>) {
     out.push(b'"');
     string(out, "method", entry.method);
     string(out, "authority", entry.authority);
-    out.extend_from_slice(b",\"path\":\"");
-    json_escape(out, entry.path);
-    if let Some(query) = entry.query {
-        out.push(b'?');
-        json_escape(out, query);
-    }
-    out.push(b'"');
+    path(out, entry);
     string(out, "protocol", entry.protocol);
     put!(out, ",\"response_code\":{}", entry.status);
     string(out, "response_flags", flags(record).as_bytes());
@@ -75,6 +69,18 @@ fn json(out: &mut Vec<u8>, record: &Record<'_>) {
     put!(out, "}},\"truncated\":{}}}", record.truncated);
 }
 
+/// The path with its query, or null where no head was read.
+fn path(out: &mut Vec<u8>, entry: &AccessEntry<'_>) {
+    let Some(query) = entry.query else {
+        return string(out, "path", entry.path);
+    };
+    out.extend_from_slice(b",\"path\":\"");
+    json_escape(out, entry.path);
+    out.push(b'?');
+    json_escape(out, query);
+    out.push(b'"');
+}
+
 /// `,"name":"value"`, or null for an empty value.
 fn string(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     put!(out, ",\"{name}\":");
@@ -93,15 +99,15 @@ fn text(out: &mut Vec<u8>, record: &Record<'_>) {
     out.push(b'[');
     timestamp(out, entry.start_unix_nanos);
     out.extend_from_slice(b"] \"");
-    text_escape(out, entry.method);
+    text_escape(out, or_dash(entry.method));
     out.push(b' ');
-    text_escape(out, entry.path);
+    text_escape(out, or_dash(entry.path));
     if let Some(query) = entry.query {
         out.push(b'?');
         text_escape(out, query);
     }
     out.push(b' ');
-    text_escape(out, entry.protocol);
+    text_escape(out, or_dash(entry.protocol));
     put!(out, "\" {} {} {} {}", entry.status, flags(record), entry.bytes_in, entry.bytes_out);
     put!(out, " {} {}", micros.iter().sum::<u64>(), micros[Phase::Exchange as usize]);
     let quoted = [
@@ -114,13 +120,18 @@ fn text(out: &mut Vec<u8>, record: &Record<'_>) {
     ];
     for value in quoted.into_iter().chain([entry.listener, entry.route, entry.cluster]) {
         out.extend_from_slice(b" \"");
-        text_escape(out, if value.is_empty() { b"-" } else { value });
+        text_escape(out, or_dash(value));
         out.push(b'"');
     }
     put!(out, " {} {}", details(record), entry.generation);
     for (phase, micros) in Phase::ALL.into_iter().zip(micros) {
         put!(out, " {}={micros}", phase.label());
     }
+}
+
+/// What stands for what is absent.
+fn or_dash(value: &[u8]) -> &[u8] {
+    if value.is_empty() { b"-" } else { value }
 }
 
 fn flags(record: &Record<'_>) -> &'static str {

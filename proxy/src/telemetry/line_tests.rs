@@ -160,8 +160,12 @@ proptest! {
             let expected = if bytes.is_empty() { Value::Null } else { Value::String(readable(bytes)) };
             prop_assert_eq!(&json[name], &expected);
         }
-        let query = entry.query.map_or(String::new(), |query| format!("?{}", readable(query)));
-        prop_assert_eq!(&json["path"], &Value::String(readable(entry.path) + &query));
+        let expected = match (entry.path, entry.query) {
+            ([], None) => Value::Null,
+            (path, None) => Value::String(readable(path)),
+            (path, Some(query)) => Value::String(format!("{}?{}", readable(path), readable(query))),
+        };
+        prop_assert_eq!(&json["path"], &expected);
         let ledger: u64 = json["ledger"].as_object().unwrap().values().map(|micros| micros.as_u64().unwrap()).sum();
         prop_assert_eq!(json["duration"].as_u64(), Some(ledger));
         prop_assert_eq!(ledger, entry.duration_nanos() / 1_000);

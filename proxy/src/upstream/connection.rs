@@ -14,6 +14,10 @@ use crate::shard::link::SharedCount;
 use crate::sys::buffer::Buffer;
 use crate::sys::socket::Socket;
 
+/// Left free in front of what is received: fields added to a response's head usually fit here, beside the
+/// place of the head that is replaced.
+const FRONT_BYTES: usize = 512;
+
 /// A connection to an endpoint. Dropping it closes it and gives its credit back.
 pub(crate) struct Upstream {
     pub(crate) socket: Socket,
@@ -66,7 +70,8 @@ impl Upstream {
     /// Starts a receive; `false` when the shard is out of buffers.
     pub(crate) fn arm(&mut self, shard: &Shard, size: Size) -> bool {
         match shard.buffers.take(size) {
-            Some(buffer) => {
+            Some(mut buffer) => {
+                buffer.reserve_front(FRONT_BYTES);
                 self.receiver.start(buffer);
                 true
             }

@@ -31,7 +31,7 @@ use crate::net::{clock, connect};
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::slots::client_gone;
-use crate::shard::timer::Lane;
+use crate::shard::timer::{Lane, Why};
 use crate::sys::socket::Socket;
 
 /// How often a waiting request looks for credits that other shards gave back, and whether its client has left.
@@ -103,7 +103,7 @@ pub(crate) async fn acquire(
             }
         }
     };
-    let connected = open(shard, lease, cluster, endpoint, credit, want.until).await;
+    let connected = open(shard, lease, want, endpoint, credit).await;
     ledger.stamp(Phase::Connect, clock::now());
     let upstream = connected.map_err(|fault| {
         hand_credit(shard, cluster);
@@ -237,11 +237,11 @@ impl Drop for Connecting<'_> {
 async fn open(
     shard: &Shard,
     lease: &Lease,
-    cluster: &Rc<ClusterState>,
+    want: &Want<'_>,
     endpoint: &Rc<EndpointState>,
     credit: Credit,
-    until: Instant,
 ) -> Result<Upstream, Fault> {
+    let (cluster, until) = (want.cluster, want.until);
     let failed = |fault| {
         cluster.stats.connect_failures.inc();
         endpoint.stats.failures_total.inc();
@@ -258,8 +258,11 @@ async fn open(
     };
     let deadline = begun.after(cluster.cluster.timeouts.connect).min(until);
     lease.cut_both(Lane::Up, deadline, &socket);
+    lease.watch_client(want.client, &socket, want.half_close, begun);
     let finished = connect::finish(&socket, shard.driver).await;
+    lease.unwatch_client();
     match (lease.disarm(Lane::Up), finished) {
+        (Some(Why::Gone), _) => Err(Fault::ClientGone),
         (Some(_), _) if clock::now() >= until => failed(Fault::RequestTimeout),
         (Some(_), _) => {
             cluster.stats.connect_timeouts.inc();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::support::eventually;
-use crate::wire::{Setup, Upstream, both, get, ok};
+use crate::wire::{Setup, Upstream, both, get, noise, ok};
 
 #[test]
 fn an_upstream_that_dies_under_load_and_comes_back() {
@@ -105,6 +105,15 @@ fn a_process_without_descriptors_serves_on_and_accepts_again() {
             end.send(ok("x"));
             assert_eq!(client.response().status(), 200);
         }
+        // Nor one for a pipe: a large body is copied.
+        let body = noise(500_000, 31);
+        client.send(get("/large"));
+        end.request();
+        std::thread::scope(|scope| {
+            let response = [b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n", &body[..]].concat();
+            scope.spawn(|| end.send(response));
+            assert!(client.response().body == body, "the body has changed");
+        });
         drop(hoard);
 
         let mut fresh = proxy.client();
@@ -114,6 +123,7 @@ fn a_process_without_descriptors_serves_on_and_accepts_again() {
         assert_eq!(fresh.response().status(), 200);
         proxy.expect_faults("connect_local", 1);
         proxy.expect_metric("pinion_faults_total", &[], 1.0);
+        assert_eq!(proxy.metric("pinion_relay_bytes_total", &[("path", "splice")]), 0.0);
         let errors = proxy.metric("pinion_shard_accept_errors_total", &[]);
         assert!((1.0..1000.0).contains(&errors), "{errors} accept errors: none, or a busy loop");
         proxy.expect_metric("pinion_listener_connections_active", &[], 3.0);

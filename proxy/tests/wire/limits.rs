@@ -217,6 +217,24 @@ fn shards_share_the_connections_of_a_cluster() {
 }
 
 #[test]
+fn no_idle_connections_at_all() {
+    both(|driver| {
+        let upstream = Upstream::start();
+        let proxy = Setup::on(driver).cluster("limits.idle_connections = 0").start(&[&upstream]);
+        let mut client = proxy.client();
+        for _ in 0..3 {
+            client.send(get("/"));
+            let mut end = upstream.accept();
+            end.request();
+            end.send(ok("x"));
+            assert_eq!(client.response().status(), 200);
+            end.expect_closed();
+        }
+        proxy.expect_no_faults();
+    });
+}
+
+#[test]
 fn memory_of_a_shard() {
     both(|driver| {
         let upstream = Upstream::serve(|_| ok("x"));

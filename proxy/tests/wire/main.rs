@@ -17,7 +17,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/wire.rs"]
+#[path = "../support/wire/mod.rs"]
 mod wire;
 
 mod addresses;
@@ -30,7 +30,7 @@ mod framing;
 mod heads;
 mod interim;
 mod limits;
-mod parked;
+mod logged;
 mod refused;
 mod retry;
 mod reuse;

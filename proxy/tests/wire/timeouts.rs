@@ -252,6 +252,22 @@ fn an_upstream_that_does_not_accept_is_503() {
 }
 
 #[test]
+fn a_client_that_leaves_ends_the_connect() {
+    both(|driver| {
+        let (address, _held) = full_backlog(own_ip());
+        let proxy =
+            Setup::on(driver).cluster("timeouts.connect = \"60s\"").start_with(&[address.to_string()]);
+        let mut client = proxy.client();
+        client.send(get("/"));
+        proxy.expect_metric("pinion_cluster_connects_total", &[("cluster", "app")], 1.0);
+        drop(client);
+        proxy.expect_faults("client_gone", 1);
+        proxy.expect_metric("pinion_listener_connections_active", &[], 0.0);
+        assert_eq!(proxy.metric("pinion_cluster_connect_failures_total", &[]), 0.0);
+    });
+}
+
+#[test]
 fn an_upstream_that_refuses_is_503() {
     both(|driver| {
         let dead = Upstream::start().address().to_owned();
