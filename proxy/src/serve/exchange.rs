@@ -16,7 +16,7 @@ use pinion_core::http::h1::conn::{Exchange, Reuse};
 use pinion_core::http::h1::encode::{Forwarding, encode_request};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
-use pinion_core::telemetry::class_of;
+use pinion_core::telemetry::{Phase, class_of};
 use pinion_core::time::Instant;
 
 use super::relay::{self, Uploaded};
@@ -72,7 +72,8 @@ pub(crate) async fn proxy(
 ) -> Result<(), Fault> {
     let cluster = call.tables.cluster(cluster, &call.shard.upstreams).clone();
     call.story.cluster = Some(cluster.clone());
-    let began = call.story.ledger.last();
+    let began = clock::now();
+    call.story.ledger.stamp(Phase::Route, began);
     let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     let client = &call.connection.socket;
@@ -146,7 +147,7 @@ async fn attempt(
     let fired = (up.or(send), lease.disarm(Lane::Request));
     let reusable =
         result.is_ok() && fired == (None, None) && call.exchange.borrow().upstream() == Reuse::Keep;
-    pool::release(shard, cluster, upstream, reusable);
+    pool::release(shard, cluster, upstream, reusable, call.story.ledger.last());
     match result {
         Ok(Responded::Passed) => {
             cluster.stats.responses[class_of(trip.response.status)].inc();

@@ -138,7 +138,7 @@ impl Drop for Waiting<'_> {
         self.cluster.waiting.give();
         self.cluster.stats.pending.dec();
         if let Some(Handed::Connection(upstream)) = self.shard.upstreams.handed_to(self.key) {
-            release(self.shard, self.cluster, upstream, true);
+            release(self.shard, self.cluster, upstream, true, clock::now());
         }
     }
 }
@@ -288,18 +288,24 @@ fn local_or_remote(error: &io::Error) -> Fault {
 }
 
 /// Gives a connection back: to the first waiter, to the pool, or it is closed and its credit handed on.
-pub(crate) fn release(shard: &Shard, cluster: &ClusterState, mut upstream: Upstream, reusable: bool) {
+pub(crate) fn release(
+    shard: &Shard,
+    cluster: &ClusterState,
+    mut upstream: Upstream,
+    reusable: bool,
+    now: Instant,
+) {
     let alive = reusable
         && shard.draining().is_none()
         && (upstream.receiver.started() || upstream.arm(shard, Size::Small))
         && !upstream.surprised();
     upstream.served += 1;
-    if alive && let Some(key) = cluster.pending.borrow_mut().pop(clock::now()) {
+    if alive && let Some(key) = cluster.pending.borrow_mut().pop(now) {
         shard.upstreams.hand(key, Handed::Connection(upstream));
         shard.slots.wake(key);
         return;
     }
-    shard.upstreams.put_back(upstream, alive && surplus(cluster) == 0);
+    shard.upstreams.put_back(upstream, alive && surplus(cluster) == 0, now);
     if !alive {
         hand_credit(shard, cluster);
     }
@@ -329,16 +335,16 @@ impl Upstreams {
             if !upstream.surprised() {
                 return Some(upstream);
             }
-            self.put_back(upstream, false);
+            self.put_back(upstream, false, now);
         }
     }
 
-    fn put_back(&self, upstream: Upstream, reusable: bool) {
+    fn put_back(&self, upstream: Upstream, reusable: bool, now: Instant) {
         let endpoint = upstream.endpoint.clone();
         let mut idle = self.idle.borrow_mut();
         let entry = idle.vacant_entry();
         let key = entry.key() as u32;
-        let released = endpoint.ledger.borrow_mut().release(key, reusable, clock::now());
+        let released = endpoint.ledger.borrow_mut().release(key, reusable, now);
         match released {
             Released::Close => {
                 drop(idle);
