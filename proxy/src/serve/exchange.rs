@@ -170,7 +170,6 @@ async fn attempt(
 
 /// A connection that a deadline cut looks like one that the upstream closed: the deadline says what it was.
 fn blame(fault: Fault, fired: (Option<Why>, Option<Why>), exchange: &mut Exchange) -> Fault {
-    let passed_on = exchange.is_passed_on();
     match (fault, fired) {
         (Fault::UpstreamClosed | Fault::StaleConnection | Fault::UpstreamTruncated, (up, request)) => {
             match (up, request) {
@@ -179,7 +178,8 @@ fn blame(fault: Fault, fired: (Option<Why>, Option<Why>), exchange: &mut Exchang
                     Fault::ClientGone
                 }
                 (_, Some(_)) => Fault::RequestTimeout,
-                (Some(_), None) if passed_on => Fault::UpstreamStalled,
+                // Its head has been passed on.
+                (Some(_), None) if fault == Fault::UpstreamTruncated => Fault::UpstreamStalled,
                 (Some(_), None) => Fault::FirstByteTimeout,
                 (None, None) => fault,
             }

@@ -87,7 +87,9 @@ pub(crate) async fn request(
         None if !listed => Err(Fault::Drained),
         None => attend(&mut call, trip, &mut route).await,
     };
-    let next = finish(&mut call, trip, ended).await;
+    // A refused head leaves the last one in `trip`.
+    let head_request = refused.is_none() && trip.head.method == Method::Head;
+    let next = finish(&mut call, head_request, ended).await;
     // record
     let seen = Seen {
         connection,
@@ -114,6 +116,7 @@ async fn attend<'t>(
     trip: &mut Trip,
     found: &mut Option<&'t Route>,
 ) -> Result<(), Fault> {
+    trip.path.clear();
     let head = &trip.head;
     let start = head.body_start();
     let fed = call.body.feed(&mut call.inbuf.unread_mut()[start..]).map_err(|error| error.fault())?;
@@ -129,7 +132,6 @@ async fn attend<'t>(
         [] => 0,
         _ => normalize_host(authority, &mut trip.host).ok_or(Fault::BadRequest)?,
     };
-    trip.path.clear();
     let raw = head.path.of(bytes);
     let path = match normalize_path(raw, &mut trip.path).map_err(|_| Fault::BadRequest)? {
         Normalised::Same => {
@@ -163,18 +165,19 @@ async fn attend<'t>(
 }
 
 /// Answers a fault where that is still possible, and decides what becomes of the connection.
-async fn finish(call: &mut Call<'_>, trip: &Trip, ended: Result<(), Fault>) -> Next {
+async fn finish(call: &mut Call<'_>, head_request: bool, ended: Result<(), Fault>) -> Next {
     call.story.bytes_in = call.body.payload_bytes();
     let Err(fault) = ended else {
         let keep = call.keep || call.exchange.borrow().downstream() == Reuse::Keep;
         return if keep { Next::Idle } else { Next::Linger };
     };
-    if call.exchange.borrow().is_passed_on() || fault.row().after == After::Abort {
+    // Interim responses may have been passed on; a final one still can be ours.
+    if call.story.status != 0 || fault.row().after == After::Abort {
         call.story.fault = Some(fault);
         call.story.ledger.stamp(Phase::Respond, clock::now());
         return Next::Close;
     }
-    let sent = answer::fault(call, fault, trip.head.method == Method::Head).await;
+    let sent = answer::fault(call, fault, head_request).await;
     call.story.ledger.stamp(Phase::Respond, clock::now());
     match (sent, call.keep) {
         (true, true) => Next::Idle,

@@ -124,6 +124,23 @@ fn http_1_0_clients_get_no_interim_responses() {
 }
 
 #[test]
+fn an_upstream_that_fails_after_an_interim_response_is_still_answered_for() {
+    both(|driver| {
+        let upstream = Upstream::start();
+        let proxy = Setup::on(driver).start(&[&upstream]);
+        let mut client = proxy.client();
+        client.send(get("/"));
+        let mut end = upstream.accept();
+        end.request();
+        end.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+        assert_eq!(client.head().line, "HTTP/1.1 103 Early Hints");
+        drop(end);
+        assert_eq!(client.response().status(), 503);
+        proxy.expect_faults("upstream_closed", 1);
+    });
+}
+
+#[test]
 fn interim_responses_without_end_are_an_error() {
     both(|driver| {
         let upstream = Upstream::start();

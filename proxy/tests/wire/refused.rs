@@ -246,6 +246,24 @@ fn a_refused_request_ends_what_was_pipelined_behind_it() {
     });
 }
 
+#[test]
+fn a_refused_head_is_answered_and_logged_for_itself_alone() {
+    both(|driver| {
+        let upstream = Upstream::start();
+        let proxy = Setup::on(driver).start(&[&upstream]);
+        let mut client = proxy.client();
+        client.send("HEAD /%7e HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut end = upstream.accept();
+        assert_eq!(end.request().head.line, "HEAD /~ HTTP/1.1");
+        end.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        assert_eq!(client.head().get("content-length"), Some("5"));
+        // Not a HEAD request any more: the answer has its body.
+        client.send("BAD\r\n\r\n");
+        assert_eq!(client.response().text(), "malformed request");
+        client.expect_gone();
+    });
+}
+
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 #[test]

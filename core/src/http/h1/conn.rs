@@ -312,11 +312,6 @@ impl Exchange {
         matches!(self.response, Response::Waiting)
     }
 
-    /// Whether bytes of an answer were passed to the client.
-    pub const fn is_passed_on(&self) -> bool {
-        self.passed_on
-    }
-
     /// Whether the response (or our own answer) is complete.
     pub const fn is_answered(&self) -> bool {
         matches!(self.response, Response::Done)
