@@ -185,8 +185,9 @@ fn ambiguous_requests_are_refused_and_end_the_connection() {
         let refused = |status: u16, request: &str| {
             // What follows must not be taken for a second request.
             let answer = origin.exchange(&format!("{request}{GET}"));
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?} {answer:?}");
-            assert_eq!(answer.matches("x-served-by").count(), 1, "{request:?} {answer:?}");
+            let begin = &request[..request.len().min(200)];
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{begin:?} {answer:?}");
+            assert_eq!(answer.matches("x-served-by").count(), 1, "{begin:?} {answer:?}");
         };
         refused(400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n");
         refused(400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na");

@@ -96,11 +96,13 @@ impl<S: AsyncReadRent + AsyncWriteRent> Connection<S> {
                 self.input.drain(..2);
                 searched = 0;
             }
-            if let Some(length) = head_length(&self.input, searched) {
-                return Ok(Some(length));
-            }
+            let length = head_length(&self.input, searched);
             searched = self.input.len();
-            if searched > HEAD_BYTES_MAX {
+            if length.unwrap_or(searched) <= HEAD_BYTES_MAX {
+                if length.is_some() {
+                    return Ok(length);
+                }
+            } else {
                 self.refuse((431, "request head too long"));
                 self.flush().await?;
                 self.linger().await?;

@@ -20,17 +20,21 @@ const MOVES_MAX: usize = 64;
 /// Does the chores for ever.
 pub(super) async fn run(shard: Rc<Shard>) {
     let lease = shard.slots.lease();
-    let (mut periods, mut held) = (0_u32, 0);
+    let (mut periods, mut held, mut freed) = (0_u32, 0, false);
     loop {
         lease.sleep(PERIOD).await;
         periods = periods.wrapping_add(1);
         if periods.is_multiple_of(TRIM_PERIODS) {
-            let freed = shard.buffers.trim() + shard.seats.trim() + shard.trips.trim();
+            let trimmed = shard.buffers.trim() + shard.seats.trim() + shard.trips.trim();
             let connections = shard.stats.connections_active.get();
-            if freed > 0 || connections < held {
-                alloc::give_back();
-            }
+            freed |= trimmed > 0 || connections < held;
             held = connections;
+        }
+        // Giving memory back takes its time, which no request shall wait for; while requests go on, the
+        // allocator gives back by itself.
+        if freed && shard.stats.requests_active.get() == 0 {
+            alloc::give_back();
+            freed = false;
         }
         shard.upstreams.expire();
         shard.upstreams.forget_unclaimed();
