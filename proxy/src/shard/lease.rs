@@ -50,7 +50,7 @@ impl Lease {
         self.arm(lane, due, Cut::Both(socket.clone()));
     }
 
-    /// At `due`, wakes the task that waits in [`Lease::woken`].
+    /// At `due`, wakes the task that asked to be woken ([`Lease::wait_here`]).
     pub(crate) fn wake_at(&self, lane: Lane, due: Instant) {
         self.timer(lane).idle.set(0);
         self.arm(lane, due, Cut::Wake);
