@@ -16,7 +16,7 @@ use crate::sys::socket::Socket;
 
 /// Left free in front of what is received: fields added to a response's head usually fit here, beside the
 /// place of the head that is replaced.
-const FRONT_BYTES: usize = 512;
+const FRONT_BYTES: usize = 128;
 
 /// A connection to an endpoint. Dropping it closes it and gives its credit back.
 pub(crate) struct Upstream {
