@@ -127,10 +127,7 @@ fn an_idle_connection_is_small(driver: Driver) {
          [[routes]]\ncluster = \"app\"\n[[clusters]]\nname = \"app\"\nendpoints = [\"{}\"]\n",
         origin.address()
     );
-    // Without this the allocator's first huge page, taken before the program can object, hides the cost of
-    // a few connections.
-    let builder = Pinion::with(driver).env("MIMALLOC_ALLOW_THP", "0");
-    let pinion = builder.proxy("shards = 2").config(&text).start();
+    let pinion = Pinion::with(driver).proxy("shards = 2").config(&text).start();
     let resident = proc_bytes(pinion.pid(), "status", "VmRSS:");
     let before = proc_bytes(pinion.pid(), "smaps_rollup", "Private_Dirty:");
     let mut clients = Clients::start(address);

@@ -60,12 +60,7 @@ const LOG_MAX: Duration = Duration::from_secs(2);
 
 /// Serves until stopped.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let small_pages = rustix::thread::disable_transparent_huge_pages(true);
     let level = log::start(&args.log_level, args.log_format).map_err(Failure::Usage)?;
-    // The allocator asks for huge pages; a page that was touched once, for one connection, is 2 MiB then.
-    if let Err(error) = small_pages {
-        tracing::info!(%error, "huge pages stay in use: more memory than needed");
-    }
     let (text, snapshot, ids) = configuration(&args.config)?;
     reload::log_warnings(&snapshot);
     raise_descriptor_limit();
