@@ -25,6 +25,10 @@ pub(crate) struct Choice {
 ///
 /// When the configuration insists on io_uring and there is no usable ring.
 pub(crate) fn choose(choice: DriverChoice) -> io::Result<Choice> {
+    choose_by(choice, probe)
+}
+
+fn choose_by(choice: DriverChoice, probe: impl FnOnce() -> io::Result<()>) -> io::Result<Choice> {
     match choice {
         DriverChoice::Epoll => Ok(Choice { driver: Driver::Epoll, fallback: None }),
         DriverChoice::IoUring => probe().map(|()| Choice { driver: Driver::IoUring, fallback: None }),
@@ -62,5 +66,30 @@ fn probe() -> io::Result<()> {
         Some((name, _)) => {
             Err(io::Error::new(io::ErrorKind::Unsupported, format!("the kernel's io_uring has no {name}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forbidden() -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(libc::EPERM))
+    }
+
+    #[test]
+    fn only_auto_falls_back_and_says_why() {
+        let auto = choose_by(DriverChoice::Auto, forbidden).unwrap();
+        assert_eq!(auto.driver, Driver::Epoll);
+        assert!(auto.fallback.unwrap().contains("not permitted"));
+        assert!(choose_by(DriverChoice::IoUring, forbidden).is_err());
+        let auto = choose_by(DriverChoice::Auto, || Ok(())).unwrap();
+        assert_eq!((auto.driver, auto.fallback), (Driver::IoUring, None));
+    }
+
+    #[test]
+    fn epoll_asks_nothing_of_the_ring() {
+        let epoll = choose_by(DriverChoice::Epoll, || unreachable!()).unwrap();
+        assert_eq!((epoll.driver, epoll.fallback), (Driver::Epoll, None));
     }
 }
