@@ -7,6 +7,15 @@ use std::time::Duration;
 use crate::support::eventually;
 use crate::wire::{Setup, Upstream, both, get, noise, ok};
 
+/// Ends the clients however the test ends: a failed one must not wait for them for ever.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn an_upstream_that_dies_under_load_and_comes_back() {
     both(|driver| {
@@ -15,6 +24,7 @@ fn an_upstream_that_dies_under_load_and_comes_back() {
         let proxy = Setup::sharded(driver, 2).start(&[&upstream]);
         let (stop, good) = (AtomicBool::new(false), AtomicU64::new(0));
         let answers = std::thread::scope(|scope| {
+            let stopping = Stop(&stop);
             let clients: Vec<_> = (0..8)
                 .map(|turn| {
                     let (stop, good, mut client) = (&stop, &good, proxy.client());
@@ -52,7 +62,7 @@ fn an_upstream_that_dies_under_load_and_comes_back() {
                 upstream = Upstream::start_at(address).serving(|_| ok("x"));
                 progress(100);
             }
-            stop.store(true, Ordering::SeqCst);
+            drop(stopping);
             clients.into_iter().fold(BTreeMap::<u16, u64>::new(), |mut all, client| {
                 for (status, count) in client.join().unwrap() {
                     *all.entry(status).or_default() += count;

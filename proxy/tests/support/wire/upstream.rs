@@ -33,6 +33,7 @@ pub(crate) struct Upstream {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
+    killed: AtomicBool,
     accepted: AtomicU64,
     received: Arc<AtomicU64>,
     /// Every TCP connection that is served by itself, for [`Upstream::kill`].
@@ -102,7 +103,12 @@ impl Upstream {
         std::thread::spawn(move || {
             while let Ok(link) = queue.recv() {
                 if let Stream::Tcp(stream) = &link.stream {
-                    shared.streams.lock().unwrap().extend(stream.try_clone());
+                    let mut streams = shared.streams.lock().unwrap();
+                    streams.extend(stream.try_clone());
+                    // Taken just before `kill`, which has not seen it.
+                    if shared.killed.load(Ordering::SeqCst) {
+                        let _ = stream.shutdown(Shutdown::Both);
+                    }
                 }
                 let answer = Arc::clone(&answer);
                 std::thread::spawn(move || serve(link, &*answer, requests));
@@ -140,7 +146,9 @@ impl Upstream {
     pub(crate) fn kill(self) {
         let shared = Arc::clone(&self.shared);
         drop(self);
-        for stream in shared.streams.lock().unwrap().drain(..) {
+        let mut streams = shared.streams.lock().unwrap();
+        shared.killed.store(true, Ordering::SeqCst);
+        for stream in streams.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
