@@ -42,7 +42,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// A connection whose requests follow each other within this time waits for the next one warm: with its seat,
 /// its buffer and a receive in flight. It gives them up after this time.
 const WARM_TIME: Duration = Duration::from_millis(250);
-/// So many quick requests in a row make a connection warm: becoming warm allocates, so that a slow or uneven
+/// So many quick requests in a row make a connection warm: going cold allocates, so that a slow or uneven
 /// succession must not switch to and fro.
 const WARM_AFTER: u8 = 4;
 /// Beyond this many buffers in use on a shard (16 MiB) connections wait cold.
