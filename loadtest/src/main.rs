@@ -1,43 +1,9 @@
-//! `pinion-load`: an open-loop load generator and a scriptable origin server, the independent witness
-//! of what a proxy does.
-//!
-//! Invariants: nothing here comes from the proxy or from its library (a shared bug would hide itself);
-//! unsafe code lives in `sys.rs` alone.
+//! The program; everything it does is in the library.
 
-#![deny(unsafe_code)]
-
-mod cli;
-mod client;
-mod clock;
-mod generator;
-mod job;
-mod measure;
-mod message;
-mod origin;
-mod poller;
-mod progress;
-mod report;
-mod schedule;
-mod sender;
-#[allow(unsafe_code)]
-mod sys;
-mod units;
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let arguments = cli::Arguments::parse();
-    let outcome = match arguments.command {
-        Some(cli::Command::Origin(options)) => origin::run(&options),
-        None => generator::run(&arguments.load),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("pinion-load: {problem}");
-            ExitCode::from(problem.status())
-        }
-    }
+    pinion_load::main()
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::schedule::Random;
+use crate::random::Random;
 use crate::units;
 
 /// The longest wait, in seconds: an exponential has no end, and a wait of days helps nobody.

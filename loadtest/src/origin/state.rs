@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::answer::{Content, Plan};
 use super::stall::Script;
 use crate::cli::OriginOptions;
-use crate::schedule::Random;
+use crate::random::Random;
 
 /// What all threads share.
 pub(crate) struct Shared {
