@@ -13,6 +13,7 @@ use crate::client::request::prepare;
 use crate::clock::nanos;
 use crate::job::{Job, Pace, Start};
 use crate::measure::Measure;
+use crate::measure::intervals::Intervals;
 use crate::progress::{self, Totals};
 use crate::report::{self, Outcome};
 use crate::schedule::Schedule;
@@ -41,6 +42,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Problem> {
     let (stop, totals) = (Arc::new(AtomicBool::new(false)), Arc::new(Totals::default()));
     watch_signals(&stop)?;
 
+    let interval = Intervals::length_for(nanos(options.duration));
     let jobs = (0..threads).map(|thread| Job {
         peer: peer.clone(),
         request: Arc::clone(&request),
@@ -49,12 +51,14 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Problem> {
         pace: pace(options, thread, threads),
         warmup: nanos(options.warmup),
         end: nanos(options.warmup.saturating_add(options.duration)),
+        interval,
         timeout: nanos(options.timeout),
         start: Arc::clone(&start),
         stop: Arc::clone(&stop),
         totals: Arc::clone(&totals),
     });
-    let measure = run_jobs(jobs, options.report.quiet, &totals, &start)?;
+    let empty = Measure::new(interval, 1).after(nanos(options.warmup));
+    let measure = run_jobs(jobs, empty, options.report.quiet, &totals, &start)?;
     let outcome = Outcome { options, target, measure: &measure, interrupted: stop.load(Ordering::Relaxed) };
     report::write(&outcome).map_err(|e| Problem::io("can't write the report", &e))?;
     if measure.answered() == 0 {
@@ -109,6 +113,7 @@ fn watch_signals(stop: &Arc<AtomicBool>) -> Result<(), Problem> {
 
 fn run_jobs(
     jobs: impl Iterator<Item = Job>,
+    mut measure: Measure,
     quiet: bool,
     totals: &Totals,
     start: &Start,
@@ -119,7 +124,6 @@ fn run_jobs(
         if !quiet {
             scope.spawn(|| progress::show(totals, start, &done));
         }
-        let mut measure = Measure::new();
         let mut outcome = Ok(());
         for sender in senders {
             match sender.join() {

@@ -42,6 +42,8 @@ pub(crate) struct Job {
     pub(crate) warmup: u64,
     /// Nothing falls due from here on.
     pub(crate) end: u64,
+    /// The length of the intervals that are told apart.
+    pub(crate) interval: u64,
     /// The longest time from send to answer.
     pub(crate) timeout: u64,
     pub(crate) start: Arc<Start>,

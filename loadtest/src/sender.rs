@@ -60,6 +60,8 @@ pub(crate) fn run(job: Job) -> io::Result<Measure> {
 #[derive(Clone, Copy)]
 struct Waiting {
     due: u64,
+    /// How late it was noticed.
+    lateness: u64,
     /// In which round of the loop it fell due.
     round: u64,
 }
@@ -86,6 +88,7 @@ struct Sender {
 impl Sender {
     fn new(job: Job) -> io::Result<Self> {
         let slots = (0..job.connections).map(|_| None).collect();
+        let measure = Measure::new(job.interval, 1).after(job.warmup);
         Ok(Sender {
             job,
             poller: Poller::new()?,
@@ -99,7 +102,7 @@ impl Sender {
             round: 0,
             look: 0,
             scratch: vec![0; READ_BYTES],
-            measure: Measure::new(),
+            measure,
         })
     }
 
@@ -173,10 +176,7 @@ impl Sender {
         if let Pace::Open(schedule) = &mut self.job.pace {
             while let Some(due) = schedule.peek().filter(|&due| due <= now) {
                 schedule.advance();
-                if due >= self.job.warmup {
-                    self.measure.lateness.saturating_record(now - due);
-                }
-                self.waiting.push_back(Waiting { due, round: self.round });
+                self.waiting.push_back(Waiting { due, lateness: now - due, round: self.round });
             }
         }
         loop {
@@ -190,13 +190,13 @@ impl Sender {
                     if request.round != self.round && request.due >= self.job.warmup {
                         self.measure.blocked += 1;
                     }
-                    self.send(slot, Stamp { due: request.due, sent: now });
+                    self.send(slot, Stamp { due: request.due, sent: now }, request.lateness);
                 }
                 None => {
                     if let Pace::Closed { left } = &mut self.job.pace {
                         *left -= 1;
                     }
-                    self.send(slot, Stamp { due: now, sent: now });
+                    self.send(slot, Stamp { due: now, sent: now }, 0);
                 }
             }
         }
@@ -217,11 +217,11 @@ impl Sender {
         None
     }
 
-    fn send(&mut self, slot: usize, stamp: Stamp) {
+    fn send(&mut self, slot: usize, stamp: Stamp, lateness: u64) {
         let Some(connection) = &mut self.slots[slot] else { return };
         self.in_flight += 1;
         if stamp.due >= self.job.warmup {
-            self.measure.sent += 1;
+            self.measure.on_sent(stamp.due, lateness, self.job.request.bytes.len() as u64);
         }
         self.job.totals.sent.fetch_add(1, Ordering::Relaxed);
         if let Err(failure) = connection.send(&self.job.request, stamp) {
@@ -293,10 +293,7 @@ impl Sender {
         if stamp.due < self.job.warmup {
             return;
         }
-        self.measure.latency.saturating_record(now - stamp.due);
-        self.measure.service.saturating_record(now - stamp.sent);
-        *self.measure.statuses.entry(answer.status).or_default() += 1;
-        self.measure.content_bytes += answer.content_bytes;
+        self.measure.on_answer(now, stamp, 0, &answer);
         if self.job.counted.is_some() {
             self.measure.count(answer.counted);
         }
@@ -308,13 +305,12 @@ impl Sender {
         if let Some(stamp) = connection.stamp() {
             self.in_flight -= 1;
             if self.job.request.is_idempotent && connection.was_stale(failure) {
-                self.measure.resent += 1;
-                self.waiting.push_front(Waiting { due: stamp.due, round: self.round });
+                self.waiting.push_front(Waiting { due: stamp.due, lateness: 0, round: self.round });
                 if stamp.due >= self.job.warmup {
-                    self.measure.sent -= 1;
+                    self.measure.on_resend(stamp.due);
                 }
             } else {
-                self.fail(stamp.due, failure);
+                self.fail(Some(stamp), stamp.due, failure);
             }
         }
         let had_request = connection.stamp().is_some();
@@ -333,27 +329,19 @@ impl Sender {
         self.broken.push_back((self.clock.now() + RECONNECT_NANOS, slot));
         if self.slots.iter().flatten().all(Connection::is_connecting) {
             while let Some(request) = self.waiting.pop_front() {
-                self.fail(request.due, Failure::Connect);
+                self.fail(None, request.due, Failure::Connect);
             }
         }
     }
 
-    fn fail(&mut self, due: u64, failure: Failure) {
+    fn fail(&mut self, stamp: Option<Stamp>, due: u64, failure: Failure) {
         let now = self.clock.now();
         self.measure.last = self.measure.last.max(now);
         self.job.totals.failed.fetch_add(1, Ordering::Relaxed);
         if due < self.job.warmup {
             return;
         }
-        *self.measure.failures.entry(failure).or_default() += 1;
-        match failure {
-            Failure::Timeout => {
-                self.measure.latency.saturating_record(now - due);
-                self.measure.service.saturating_record(self.job.timeout);
-            }
-            Failure::Unsent => self.measure.latency.saturating_record(now - due),
-            Failure::Connect | Failure::Reset | Failure::Closed | Failure::Malformed => {}
-        }
+        self.measure.on_failure(now, stamp, due, 0, failure);
     }
 
     /// Gives up requests whose answers take too long.
@@ -370,7 +358,7 @@ impl Sender {
     /// own time-out still.
     fn give_up(&mut self) {
         while let Some(request) = self.waiting.pop_front() {
-            self.fail(request.due, Failure::Unsent);
+            self.fail(None, request.due, Failure::Unsent);
         }
     }
 

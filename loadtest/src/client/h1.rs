@@ -11,9 +11,11 @@
 use crate::message::{Body, Framing, HEAD_BYTES_MAX, Head, Malformed, head_length};
 
 /// A complete answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The status of a gRPC call.
+    pub(crate) grpc_status: Option<u16>,
     /// Bytes of content.
     pub(crate) content_bytes: u64,
     /// Whether the connection may carry another request.
@@ -147,7 +149,7 @@ fn interpret(
     let counted = counted
         .and_then(|name| head.values(name).next())
         .map(|value| String::from_utf8_lossy(value).into_owned());
-    Ok(Some((framing, Answer { status, content_bytes: 0, keep_alive, counted })))
+    Ok(Some((framing, Answer { status, content_bytes: 0, keep_alive, counted, grpc_status: None })))
 }
 
 /// The status, and whether it is HTTP/1.1 (RFC 9112, section 4).
@@ -185,7 +187,13 @@ mod tests {
     #[test]
     fn answers_are_the_same_at_every_split() {
         let check = |wire: &str, is_head, status, content_bytes, keep_alive, counted: Option<&str>| {
-            let expected = Answer { status, content_bytes, keep_alive, counted: counted.map(str::to_owned) };
+            let expected = Answer {
+                status,
+                content_bytes,
+                keep_alive,
+                counted: counted.map(str::to_owned),
+                grpc_status: None,
+            };
             for cut in 0..=wire.len() {
                 assert_eq!(read(wire, is_head, cut), Ok(Some(expected.clone())), "{wire:?} cut at {cut}");
             }
