@@ -14,7 +14,7 @@ use crate::clock::nanos;
 use crate::job::{Job, Pace, Start};
 use crate::measure::Measure;
 use crate::measure::intervals::Intervals;
-use crate::progress::{self, Totals};
+use crate::progress::{Totals, Watch};
 use crate::report::{self, Outcome};
 use crate::schedule::Schedule;
 use crate::{sender, sys};
@@ -39,7 +39,8 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Problem> {
         options.count_header.as_ref().map(|name| &*Box::leak(name.to_ascii_lowercase().into_boxed_str()));
     let threads = options.threads.min(options.connections);
     let start = Arc::new(Start { barrier: Barrier::new(threads as usize), clock: OnceLock::new() });
-    let (stop, totals) = (Arc::new(AtomicBool::new(false)), Arc::new(Totals::default()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let totals: Vec<_> = (0..threads).map(|_| Arc::new(Totals::default())).collect();
     watch_signals(&stop)?;
 
     let interval = Intervals::length_for(nanos(options.duration));
@@ -55,11 +56,21 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Problem> {
         timeout: nanos(options.timeout),
         start: Arc::clone(&start),
         stop: Arc::clone(&stop),
-        totals: Arc::clone(&totals),
+        totals: Arc::clone(&totals[thread as usize]),
     });
     let empty = Measure::new(interval, 1).after(nanos(options.warmup));
-    let measure = run_jobs(jobs, empty, options.report.quiet, &totals, &start)?;
-    let outcome = Outcome { options, target, measure: &measure, interrupted: stop.load(Ordering::Relaxed) };
+    let watch = Watch {
+        totals: &totals,
+        start: &start,
+        end: nanos(options.warmup.saturating_add(options.duration)),
+        done: &AtomicBool::new(false),
+        stop: &stop,
+        quiet: options.report.quiet,
+        until: options.report.until_ci,
+    };
+    let (measure, is_sure) = run_jobs(jobs, empty, &watch)?;
+    let outcome =
+        Outcome { options, target, measure: &measure, interrupted: stop.load(Ordering::Relaxed) && !is_sure };
     report::write(&outcome).map_err(|e| Problem::io("can't write the report", &e))?;
     if measure.answered() == 0 {
         return Err(Problem::Failed("no request was answered".to_owned()));
@@ -114,16 +125,11 @@ fn watch_signals(stop: &Arc<AtomicBool>) -> Result<(), Problem> {
 fn run_jobs(
     jobs: impl Iterator<Item = Job>,
     mut measure: Measure,
-    quiet: bool,
-    totals: &Totals,
-    start: &Start,
-) -> Result<Measure, Problem> {
-    let done = AtomicBool::new(false);
+    watch: &Watch<'_>,
+) -> Result<(Measure, bool), Problem> {
     std::thread::scope(|scope| {
         let senders: Vec<_> = jobs.map(|job| scope.spawn(move || sender::run(job))).collect();
-        if !quiet {
-            scope.spawn(|| progress::show(totals, start, &done));
-        }
+        let watcher = scope.spawn(|| watch.run());
         let mut outcome = Ok(());
         for sender in senders {
             match sender.join() {
@@ -132,7 +138,8 @@ fn run_jobs(
                 Err(_) => outcome = Err(Problem::Failed("a sending thread panicked".to_owned())),
             }
         }
-        done.store(true, Ordering::Relaxed);
-        outcome.map(|()| measure)
+        watch.done.store(true, Ordering::Relaxed);
+        let is_sure = watcher.join().unwrap_or(false);
+        outcome.map(|()| (measure, is_sure))
     })
 }

@@ -221,7 +221,7 @@ impl Sender {
         let Some(connection) = &mut self.slots[slot] else { return };
         self.in_flight += 1;
         if stamp.due >= self.job.warmup {
-            self.measure.on_sent(stamp.due, lateness, self.job.request.bytes.len() as u64);
+            self.measure.on_sent(stamp.due, lateness);
         }
         self.job.totals.sent.fetch_add(1, Ordering::Relaxed);
         if let Err(failure) = connection.send(&self.job.request, stamp) {
@@ -288,8 +288,7 @@ impl Sender {
     fn on_answer(&mut self, stamp: Stamp, answer: Answer) {
         let now = self.clock.now();
         self.measure.last = self.measure.last.max(now);
-        self.job.totals.answered.fetch_add(1, Ordering::Relaxed);
-        self.job.totals.slowest.fetch_max(now - stamp.due, Ordering::Relaxed);
+        self.job.totals.on_answer(now - stamp.due, answer.status >= 400);
         if stamp.due < self.job.warmup {
             return;
         }

@@ -73,7 +73,7 @@ pub(crate) struct Measure {
     pub(crate) lateness: Histogram<u64>,
     /// From when a request was due and a connection free to the return of the send.
     pub(crate) send_lag: Histogram<u64>,
-    /// The length of each turn of a sending thread's loop: the time between two waits.
+    /// How late a sending thread came back from a wait for a time.
     pub(crate) stalls: Histogram<u64>,
     /// Setting up a connection, with TLS.
     pub(crate) connect_times: Histogram<u64>,
@@ -101,6 +101,8 @@ pub(crate) struct Measure {
     pub(crate) resent: u64,
     /// Connections opened.
     pub(crate) connects: u64,
+    /// Connections that were to stay idle and ended.
+    pub(crate) idle_lost: u64,
     /// TLS handshakes.
     pub(crate) handshakes: Handshakes,
     /// When the last request was answered or given up, in nanoseconds of the run.
@@ -136,6 +138,7 @@ impl Measure {
             blocked: 0,
             resent: 0,
             connects: 0,
+            idle_lost: 0,
             handshakes: Handshakes::default(),
             last: 0,
             targets: vec![TargetMeasure::new(); targets],
@@ -151,10 +154,9 @@ impl Measure {
     }
 
     /// A request due at `due` was sent: `lateness` nanoseconds after its due time this program had come
-    /// round to it, and it has `bytes` on the wire.
-    pub(crate) fn on_sent(&mut self, due: u64, lateness: u64, bytes: u64) {
+    /// round to it.
+    pub(crate) fn on_sent(&mut self, due: u64, lateness: u64) {
         self.sent += 1;
-        self.bytes_out += bytes;
         self.lateness.saturating_record(lateness);
         self.in_flight += 1;
         let interval = self.intervals.at(due);
@@ -280,6 +282,7 @@ impl Measure {
         self.blocked += other.blocked;
         self.resent += other.resent;
         self.connects += other.connects;
+        self.idle_lost += other.idle_lost;
         self.handshakes.full += other.handshakes.full;
         self.handshakes.resumed += other.handshakes.resumed;
         self.last = self.last.max(other.last);
