@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
+use std::time::SystemTime;
 
 use crate::cli::{LoadOptions, Problem, Rate};
 use crate::client::connection::Peer;
@@ -15,7 +16,7 @@ use crate::job::{Job, Pace, Start};
 use crate::measure::Measure;
 use crate::measure::intervals::Intervals;
 use crate::progress::{Totals, Watch};
-use crate::report::{self, Outcome};
+use crate::report::{self, Certificate, Ended, Load, Outcome};
 use crate::schedule::Schedule;
 use crate::{sender, sys};
 
@@ -68,12 +69,43 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Problem> {
         quiet: options.report.quiet,
         until: options.report.until_ci,
     };
+    let started = SystemTime::now();
     let (measure, is_sure) = run_jobs(jobs, empty, &watch)?;
-    let outcome =
-        Outcome { options, target, measure: &measure, interrupted: stop.load(Ordering::Relaxed) && !is_sure };
-    report::write(&outcome).map_err(|e| Problem::io("can't write the report", &e))?;
-    if measure.answered() == 0 {
+    let ended = match stop.load(Ordering::Relaxed) {
+        _ if is_sure => Ended::Sure,
+        true => Ended::Signal,
+        false => Ended::Planned,
+    };
+    let outcome = Outcome {
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        target: target.to_string(),
+        target_names: Vec::new(),
+        load: Load {
+            rate: options.rate.to_string(),
+            is_open: options.rate != Rate::Max,
+            arrivals: format!("{:?}", options.arrivals).to_lowercase(),
+            connections: options.connections,
+            threads,
+            duration: options.duration,
+            warmup: options.warmup,
+            is_limited: options.requests.is_some(),
+        },
+        seed: options.seed,
+        started,
+        counted_header: options.count_header.clone(),
+        machine: report::machine("epoll"),
+        measure,
+        certificate: Certificate { valid: true, ..Certificate::default() },
+        ended,
+        agents: Vec::new(),
+    };
+    let failures =
+        report::write(&outcome, &options.report).map_err(|e| Problem::io("can't write the report", &e))?;
+    if outcome.measure.answered() == 0 {
         return Err(Problem::Failed("no request was answered".to_owned()));
+    }
+    if !failures.is_empty() {
+        return Err(Problem::Failed(failures.join("\npinion-load: ")));
     }
     Ok(())
 }

@@ -2,13 +2,14 @@
 //! of what a proxy does.
 //!
 //! It is a library as well, for what other programs of the workspace show and compute in the same way
-//! (`random`, `plot`, `stats`); the programs themselves are [`main`].
+//! (`random`, `plot`, `stats`, `result`); the programs themselves are [`main`].
 //!
 //! Invariants: nothing here comes from the proxy or from its library (a shared bug would hide itself);
 //! unsafe code lives in `sys.rs` alone.
 
 #![deny(unsafe_code)]
 
+mod assertion;
 mod cli;
 mod client;
 mod clock;
@@ -22,6 +23,7 @@ mod poller;
 mod progress;
 pub mod random;
 mod report;
+pub mod result;
 mod schedule;
 mod sender;
 pub mod stats;
@@ -39,6 +41,7 @@ pub fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     let outcome = match arguments.command {
         Some(cli::Command::Origin(options)) => origin::run(&options),
+        Some(cli::Command::Compare(options)) => report::compare::run(&options),
         None => generator::run(&arguments.load),
     };
     match outcome {

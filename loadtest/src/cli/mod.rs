@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::client::target::Target;
 use crate::units;
 pub(crate) use origin::{Driver, OriginOptions};
-pub(crate) use report::ReportOptions;
+pub(crate) use report::{CompareOptions, ReportOptions};
 
 const LOAD_EXAMPLES: &str = "\
 Examples:
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     /// Serves scripted answers over HTTP/1.1
     #[command(after_help = origin::EXAMPLES)]
     Origin(OriginOptions),
+    /// Compares the JSON reports of several runs
+    Compare(CompareOptions),
 }
 
 /// When requests fall due.

@@ -15,52 +15,15 @@ use std::path::PathBuf;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+pub(crate) use super::failure::Failure;
 use super::h1::{Answer, Reader};
 use super::request::Prepared;
-use crate::message::Malformed;
 
 /// Where connections go.
 #[derive(Clone, Debug)]
 pub(crate) enum Peer {
     Tcp(SocketAddr),
     Unix(PathBuf),
-}
-
-/// Why a connection or the request on it failed: the kinds of errors that are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Failure {
-    /// No connection: refused, unreachable, out of ports.
-    Connect,
-    /// The peer reset the connection.
-    Reset,
-    /// The peer closed before the answer was complete.
-    Closed,
-    /// The answer is not HTTP/1.1.
-    Malformed,
-    /// No complete answer in time.
-    Timeout,
-    /// The run ended before a connection was free.
-    Unsent,
-}
-
-impl Failure {
-    /// How reports call it.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Failure::Connect => "connect",
-            Failure::Reset => "reset",
-            Failure::Closed => "closed",
-            Failure::Malformed => "malformed",
-            Failure::Timeout => "timeout",
-            Failure::Unsent => "unsent",
-        }
-    }
-}
-
-impl From<Malformed> for Failure {
-    fn from(_: Malformed) -> Self {
-        Failure::Malformed
-    }
 }
 
 fn lost(error: &io::Error) -> Failure {
