@@ -18,6 +18,14 @@ pub(crate) struct Totals {
     pub(crate) slowest: AtomicU64,
 }
 
+impl Totals {
+    /// An answer came, so long after its request was due.
+    pub(crate) fn on_answer(&self, latency: u64) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.slowest.fetch_max(latency, Ordering::Relaxed);
+    }
+}
+
 /// How often the display looks whether the run is over.
 const TICK: Duration = Duration::from_millis(20);
 

@@ -11,6 +11,9 @@ pub(crate) struct ReportOptions {
     /// Write the result as JSON to a file, or to stdout (`-`) instead of the summary
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the result as a self-contained HTML page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// No progress on stderr
     #[arg(long, short)]
     pub(crate) quiet: bool,

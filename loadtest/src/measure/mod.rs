@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::client::connection::{Failure, Stamp};
-use crate::client::h1::Answer;
+use crate::client::failure::Failure;
+use crate::client::wire::Answer;
 use intervals::Intervals;
 
 /// The longest time that is told apart, in nanoseconds: an hour.
@@ -34,6 +34,13 @@ pub(crate) fn histogram() -> Histogram<u64> {
     // INVARIANT: the bounds are constants that the histogram accepts.
     #[expect(clippy::unwrap_used, reason = "constant arguments, checked by every test of this file")]
     Histogram::new_with_bounds(1, NANOS_MAX, 3).unwrap()
+}
+
+/// When a request was due and sent, in nanoseconds of the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) due: u64,
+    pub(crate) sent: u64,
 }
 
 /// TLS handshakes.
@@ -73,7 +80,7 @@ pub(crate) struct Measure {
     pub(crate) lateness: Histogram<u64>,
     /// From when a request was due and a connection free to the return of the send.
     pub(crate) send_lag: Histogram<u64>,
-    /// The length of each turn of a sending thread's loop: the time between two waits.
+    /// How late a sending thread came back from a wait for a time.
     pub(crate) stalls: Histogram<u64>,
     /// Setting up a connection, with TLS.
     pub(crate) connect_times: Histogram<u64>,
@@ -101,6 +108,8 @@ pub(crate) struct Measure {
     pub(crate) resent: u64,
     /// Connections opened.
     pub(crate) connects: u64,
+    /// Connections that were to stay idle and ended.
+    pub(crate) idle_lost: u64,
     /// TLS handshakes.
     pub(crate) handshakes: Handshakes,
     /// When the last request was answered or given up, in nanoseconds of the run.
@@ -136,6 +145,7 @@ impl Measure {
             blocked: 0,
             resent: 0,
             connects: 0,
+            idle_lost: 0,
             handshakes: Handshakes::default(),
             last: 0,
             targets: vec![TargetMeasure::new(); targets],
@@ -151,10 +161,9 @@ impl Measure {
     }
 
     /// A request due at `due` was sent: `lateness` nanoseconds after its due time this program had come
-    /// round to it, and it has `bytes` on the wire.
-    pub(crate) fn on_sent(&mut self, due: u64, lateness: u64, bytes: u64) {
+    /// round to it.
+    pub(crate) fn on_sent(&mut self, due: u64, lateness: u64) {
         self.sent += 1;
-        self.bytes_out += bytes;
         self.lateness.saturating_record(lateness);
         self.in_flight += 1;
         let interval = self.intervals.at(due);
@@ -280,6 +289,7 @@ impl Measure {
         self.blocked += other.blocked;
         self.resent += other.resent;
         self.connects += other.connects;
+        self.idle_lost += other.idle_lost;
         self.handshakes.full += other.handshakes.full;
         self.handshakes.resumed += other.handshakes.resumed;
         self.last = self.last.max(other.last);

@@ -16,11 +16,11 @@ fn answer(status: u16) -> Answer {
 #[test]
 fn latency_runs_from_the_due_time_and_service_from_the_send() {
     let mut measure = measure();
-    measure.on_sent(1_000, 50, 80);
+    measure.on_sent(1_000, 50);
     measure.on_answer(9_000, Stamp { due: 1_000, sent: 4_000 }, 0, &answer(200));
     assert_eq!((measure.latency.max(), measure.service.max(), measure.lateness.max()), (8_003, 5_003, 50));
     assert_eq!((measure.sent, measure.answered(), measure.failed(), measure.errors()), (1, 1, 0, 0));
-    assert_eq!((measure.bytes_out, measure.content_bytes, measure.last), (80, 10, 9_000));
+    assert_eq!((measure.content_bytes, measure.last), (10, 9_000));
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn errors_are_failures_and_answers_that_say_so_each_counted_once() {
 #[test]
 fn a_request_that_is_sent_again_is_one_request() {
     let mut measure = measure();
-    measure.on_sent(5, 0, 10);
+    measure.on_sent(5, 0);
     measure.on_resend(5);
-    measure.on_sent(5, 0, 10);
+    measure.on_sent(5, 0);
     measure.on_answer(20, Stamp { due: 5, sent: 10 }, 0, &answer(200));
     assert_eq!((measure.sent, measure.resent, measure.answered()), (1, 1, 1));
     let interval = &measure.intervals.list()[0];
@@ -76,7 +76,7 @@ fn tell(measures: &mut [Measure]) {
         let due = request * 2_000_000;
         let stamp = Stamp { due, sent: due + (random.unit() * 1e6) as u64 };
         let at = stamp.sent + (random.exponential() * 1e7) as u64;
-        measure.on_sent(due, 100, 33);
+        measure.on_sent(due, 100);
         measure.count(Some((request % 7).to_string()));
         match request % 50 {
             0 => measure.on_failure(at, Some(stamp), due, 1, Failure::Timeout),
@@ -112,7 +112,7 @@ fn merging_threads_gives_what_one_thread_would_have_counted() {
 fn intervals_hold_every_latency_where_its_request_was_due() {
     let mut measure = measure().after(2 * SECOND);
     // Due in the second interval, answered in the sixth.
-    measure.on_sent(3 * SECOND + 5, 0, 0);
+    measure.on_sent(3 * SECOND + 5, 0);
     let stamp = Stamp { due: 3 * SECOND + 5, sent: 7 * SECOND };
     measure.on_answer(7 * SECOND + 500, stamp, 0, &answer(200));
     let list = measure.intervals.list();
@@ -136,10 +136,10 @@ fn long_runs_have_longer_intervals_instead_of_more() {
     let mut long = Measure::new(SECOND, 1);
     let mut short = Measure::new(SECOND, 1);
     for second in 0..3_500 {
-        long.on_sent(second * SECOND, 0, 0);
+        long.on_sent(second * SECOND, 0);
         long.on_answer(second * SECOND, Stamp { due: second * SECOND, sent: 0 }, 0, &answer(200));
     }
-    short.on_sent(5 * SECOND, 0, 0);
+    short.on_sent(5 * SECOND, 0);
     assert_eq!((long.intervals.length(), long.intervals.list().len()), (4 * SECOND, 875));
     assert!(long.intervals.list().iter().all(|interval| interval.sent == 4 && interval.in_flight == 1));
     short.merge(&long);
@@ -147,7 +147,7 @@ fn long_runs_have_longer_intervals_instead_of_more() {
     long.merge(&Measure::new(SECOND, 1));
     assert_eq!(long.intervals.length(), 4 * SECOND);
     // Times without end do not take memory without end.
-    short.on_sent(u64::MAX, 0, 0);
+    short.on_sent(u64::MAX, 0);
     assert!(short.intervals.list().len() <= intervals::INTERVALS_MAX);
 }
 
