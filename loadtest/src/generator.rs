@@ -16,7 +16,7 @@ use crate::job::{Job, Pace, Start};
 use crate::measure::Measure;
 use crate::measure::intervals::Intervals;
 use crate::plan::Plan;
-use crate::progress::{self, Totals};
+use crate::progress::{Totals, Watch};
 use crate::report::{self, Outcome};
 use crate::scenario::file::Scenario;
 use crate::schedule::Schedule;
@@ -78,13 +78,22 @@ pub(crate) fn run_once(
     let driver =
         sender::choose_driver(options.driver).map_err(|e| Problem::io("io_uring is not to be had", &e))?;
     let start = Arc::new(Start { barrier: Barrier::new(plan.threads as usize), clock: OnceLock::new(), at });
-    let totals = Arc::new(Totals::default());
+    let totals: Vec<_> = (0..plan.threads).map(|_| Arc::new(Totals::default())).collect();
     let jobs = jobs(options, &plan, driver, (&start, stop, &totals));
+    let watch = Watch {
+        totals: &totals,
+        start: &start,
+        end: plan.end,
+        done: &AtomicBool::new(false),
+        stop,
+        quiet: options.report.quiet,
+        until: options.report.until_ci,
+    };
     let (started, before) = (timestamp::now(), CpuTime::now());
-    let (measure, facts) = run_jobs(jobs, options.report.quiet, &totals, &start)?;
+    let (measure, facts, is_sure) = run_jobs(jobs, &watch)?;
     let steal = CpuTime::now().zip(before).map(|(after, before)| after.steal_since(before));
     let certificate = Certificate::of(&measure, &facts, steal);
-    let is_interrupted = stop.load(Ordering::Relaxed);
+    let is_interrupted = stop.load(Ordering::Relaxed) && !is_sure;
     Ok(Finished { plan, measure, certificate, driver, started, is_interrupted })
 }
 
@@ -92,7 +101,7 @@ fn jobs(
     options: &LoadOptions,
     plan: &Plan,
     driver: Driver,
-    (start, stop, totals): (&Arc<Start>, &Arc<AtomicBool>, &Arc<Totals>),
+    (start, stop, totals): (&Arc<Start>, &Arc<AtomicBool>, &[Arc<Totals>]),
 ) -> Vec<Job> {
     // The name lives as long as the program, so that no answer has to copy it.
     let counted =
@@ -122,7 +131,7 @@ fn jobs(
             interval,
             start: Arc::clone(start),
             stop: Arc::clone(stop),
-            totals: Arc::clone(totals),
+            totals: Arc::clone(&totals[thread as usize]),
         })
         .collect()
 }
@@ -160,18 +169,12 @@ fn watch_signals(stop: &Arc<AtomicBool>) -> Result<(), Problem> {
         .map_err(|e| Problem::io("can't start a thread", &e))
 }
 
-fn run_jobs(
-    jobs: Vec<Job>,
-    quiet: bool,
-    totals: &Totals,
-    start: &Start,
-) -> Result<(Measure, Vec<Facts>), Problem> {
-    let done = AtomicBool::new(false);
+/// Runs all threads to their end: what they measured, what the kernel says of each, and whether they ended
+/// because enough was sure.
+fn run_jobs(jobs: Vec<Job>, watch: &Watch<'_>) -> Result<(Measure, Vec<Facts>, bool), Problem> {
     std::thread::scope(|scope| {
         let senders: Vec<_> = jobs.into_iter().map(|job| scope.spawn(move || sender::run(job))).collect();
-        if !quiet {
-            scope.spawn(|| progress::show(totals, start, &done));
-        }
+        let watcher = scope.spawn(|| watch.run());
         let mut measure: Option<Measure> = None;
         let mut facts = Vec::new();
         let mut outcome = Ok(());
@@ -188,8 +191,9 @@ fn run_jobs(
                 Err(_) => outcome = Err(Problem::Failed("a sending thread panicked".to_owned())),
             }
         }
-        done.store(true, Ordering::Relaxed);
+        watch.done.store(true, Ordering::Relaxed);
+        let is_sure = watcher.join().unwrap_or(false);
         let measure = measure.ok_or_else(|| Problem::Failed("nothing was sent".to_owned()));
-        outcome.and(measure).map(|measure| (measure, facts))
+        outcome.and(measure).map(|measure| (measure, facts, is_sure))
     })
 }

@@ -35,6 +35,13 @@ pub(crate) struct Answer {
     pub(crate) counted: Option<String>,
 }
 
+impl Answer {
+    /// Whether it says that something went wrong: a status from 400 on, a gRPC status but 0.
+    pub(crate) fn is_error(&self) -> bool {
+        self.status >= 400 || self.grpc_status.is_some_and(|status| status != 0)
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {

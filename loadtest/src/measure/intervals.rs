@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use super::buckets;
+use super::buckets::{FINE, bucket, highest};
 use crate::stats::Counts;
 
 /// The most intervals that are told apart.
@@ -44,7 +44,7 @@ pub(crate) struct Interval {
 impl Interval {
     /// The latencies of what was due in it.
     pub(crate) fn counts(&self) -> Counts {
-        Counts(self.latency.iter().map(|(&bucket, &count)| (buckets::highest(bucket), count)).collect())
+        Counts(self.latency.iter().map(|(&bucket, &count)| (highest::<FINE>(bucket), count)).collect())
     }
 
     fn merge(&mut self, other: &Interval, together: impl Fn(u64, u64) -> u64) {
@@ -83,7 +83,7 @@ impl Intervals {
     /// Intervals that something else has counted, for example another machine.
     pub(crate) fn of(begin: u64, length: u64, list: impl Iterator<Item = (Counts, [u64; 4])>) -> Self {
         let interval = |(counts, [sent, answered, failed, in_flight]): (Counts, [u64; 4])| Interval {
-            latency: counts.0.into_iter().map(|(value, count)| (buckets::bucket(value), count)).collect(),
+            latency: counts.0.into_iter().map(|(value, count)| (bucket::<FINE>(value), count)).collect(),
             sent,
             answered,
             failed,
@@ -114,7 +114,7 @@ impl Intervals {
 
     /// Notes a latency, where its request was due.
     pub(super) fn record(&mut self, due: u64, latency: u64) {
-        *self.at(due).latency.entry(buckets::bucket(latency)).or_default() += 1;
+        *self.at(due).latency.entry(bucket::<FINE>(latency)).or_default() += 1;
     }
 
     /// The interval of a time; what is before the first one belongs to it.

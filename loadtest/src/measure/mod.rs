@@ -194,7 +194,7 @@ impl Measure {
         if let Some(status) = answer.grpc_status {
             *self.grpc_statuses.entry(status).or_default() += 1;
         }
-        if answer.status >= 400 || answer.grpc_status.is_some_and(|status| status != 0) {
+        if answer.is_error() {
             self.error_answers += 1;
         }
         self.content_bytes += answer.content_bytes;

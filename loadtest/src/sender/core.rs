@@ -449,7 +449,7 @@ impl Core {
 
     fn on_answer(&mut self, pending: &Pending, answer: &Answer) {
         let now = self.clock.now();
-        self.job.totals.on_answer(now - pending.due);
+        self.job.totals.on_answer(now - pending.due, answer.is_error());
         if pending.due >= self.job.warmup {
             let stamp = Stamp { due: pending.due, sent: pending.sent };
             self.measure.on_answer(now, stamp, pending.item, answer);
