@@ -1,16 +1,14 @@
 //! The command line: what a user may write, parsed into values that can't be wrong.
 
+mod load;
 pub(crate) mod origin;
 pub(crate) mod report;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-use crate::client::target::Target;
-use crate::units;
+pub(crate) use load::{Arrivals, HttpVersion, LoadOptions, Rate, StageOption, Threads};
 pub(crate) use origin::{Driver, OriginOptions};
 pub(crate) use report::{CompareOptions, ReportOptions};
 
@@ -19,6 +17,9 @@ Examples:
   pinion-load --rate 2000 --duration 10s http://127.0.0.1:8080/
   pinion-load --rate 500 --arrivals poisson -H 'end-user: jason' http://127.0.0.1:8080/reviews
   pinion-load --rate max --connections 64 --json result.json http://127.0.0.1:8080/bytes/10240
+  pinion-load --rate 100..5000 --duration 60s --html report.html https://shop.example/
+  pinion-load --find-knee 'p99 < 10ms' --http http2 --connections 4 http://127.0.0.1:8080/
+  pinion-load --rate 500 --body @message.bin grpc://127.0.0.1:50051/echo.Echo/Unary
   pinion-load origin --listen 127.0.0.1:9001 --name my-service --version-label v1";
 
 /// Open-loop load generator and scriptable origin server.
@@ -42,103 +43,6 @@ pub(crate) enum Command {
     Origin(OriginOptions),
     /// Compares the JSON reports of several runs
     Compare(CompareOptions),
-}
-
-/// When requests fall due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Arrivals {
-    /// Evenly spaced.
-    Constant,
-    /// Independent of one another, as many users are: exponential gaps.
-    Poisson,
-}
-
-/// The rate of requests.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Rate {
-    /// So many requests fall due each second, whatever becomes of them.
-    PerSecond(f64),
-    /// A closed loop: each connection sends when its last answer is complete.
-    Max,
-}
-
-impl std::str::FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Rate::Max);
-        }
-        let number = text.strip_suffix("/s").unwrap_or(text);
-        match number.parse::<f64>() {
-            Ok(rate) if rate > 0.0 && rate <= 1e7 => Ok(Rate::PerSecond(rate)),
-            _ => {
-                Err(format!("`{text}` is neither `max` nor a number of requests a second (up to 10 million)"))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rate::PerSecond(rate) => write!(f, "{rate}/s"),
-            Rate::Max => f.write_str("max"),
-        }
-    }
-}
-
-/// Options of the generator.
-#[derive(Args)]
-pub(crate) struct LoadOptions {
-    /// Where to send: `http://HOST:PORT/PATH`
-    #[arg(required = true)]
-    pub(crate) url: Option<Target>,
-    /// Requests a second, or `max` for a closed loop
-    #[arg(long, short, default_value = "1000", value_name = "R")]
-    pub(crate) rate: Rate,
-    /// How long requests fall due
-    #[arg(long, short, default_value = "10s", value_name = "D", value_parser = units::duration)]
-    pub(crate) duration: Duration,
-    /// Stop after so many requests, if that comes first
-    #[arg(long, short = 'n', value_name = "N")]
-    pub(crate) requests: Option<u64>,
-    /// Connections to hold open, which is the most requests in flight
-    #[arg(long, short, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    pub(crate) connections: u32,
-    /// Threads to send from
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(crate) threads: u32,
-    /// How the requests are spread over time
-    #[arg(long, value_enum, default_value = "constant")]
-    pub(crate) arrivals: Arrivals,
-    /// Seed of the random arrivals
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) seed: u64,
-    /// Leave the first requests, for so long, out of the measurement
-    #[arg(long, default_value = "0", value_name = "D", value_parser = units::duration)]
-    pub(crate) warmup: Duration,
-    /// An answer that takes longer from its send is an error
-    #[arg(long, default_value = "30s", value_name = "D", value_parser = units::duration)]
-    pub(crate) timeout: Duration,
-    /// Request method
-    #[arg(long, short = 'X', default_value = "GET", value_name = "METHOD")]
-    pub(crate) method: String,
-    /// A request header, `name: value`; may be given many times
-    #[arg(long = "header", short = 'H', value_name = "HEADER")]
-    pub(crate) headers: Vec<String>,
-    /// Request body: a text, or @FILE
-    #[arg(long, short, value_name = "BODY")]
-    pub(crate) body: Option<String>,
-    /// Connect to this Unix socket; the URL gives only host and path
-    #[arg(long, value_name = "PATH")]
-    pub(crate) unix: Option<PathBuf>,
-    /// Count the answers by the value of this response header
-    #[arg(long, value_name = "NAME")]
-    pub(crate) count_header: Option<String>,
-    /// How the result is shown.
-    #[command(flatten)]
-    pub(crate) report: ReportOptions,
 }
 
 /// Why the program could not do what it was asked.
@@ -189,15 +93,5 @@ mod tests {
         assert!(Arguments::try_parse_from(["pinion-load", "http://127.0.0.1:1/"]).is_ok());
         let origin = ["pinion-load", "origin", "--listen", "127.0.0.1:0", "--stall", "1s:2s"];
         assert!(Arguments::try_parse_from(origin).is_ok());
-    }
-
-    #[test]
-    fn rates_are_positive_numbers_or_max() {
-        assert_eq!("max".parse(), Ok(Rate::Max));
-        assert_eq!("2000".parse(), Ok(Rate::PerSecond(2000.0)));
-        assert_eq!("0.5/s".parse(), Ok(Rate::PerSecond(0.5)));
-        for wrong in ["0", "-1", "nan", "inf", "fast", "1e9"] {
-            assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
-        }
     }
 }

@@ -19,9 +19,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::client::connection::Stamp;
 use crate::client::failure::Failure;
-use crate::client::h1::Answer;
+use crate::client::wire::Answer;
 use intervals::Intervals;
 
 /// The longest time that is told apart, in nanoseconds: an hour.
@@ -48,6 +47,13 @@ pub(crate) fn histogram() -> Histogram<u64> {
     // INVARIANT: the bounds are constants that the histogram accepts.
     #[expect(clippy::unwrap_used, reason = "constant arguments, checked by every test of this file")]
     Histogram::new_with_bounds(1, NANOS_MAX, 3).unwrap()
+}
+
+/// When a request was due and sent, in nanoseconds of the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) due: u64,
+    pub(crate) sent: u64,
 }
 
 /// TLS handshakes.
@@ -201,7 +207,7 @@ impl Measure {
         if let Some(status) = answer.grpc_status {
             *self.grpc_statuses.entry(status).or_default() += 1;
         }
-        if answer.status >= 400 || answer.grpc_status.is_some_and(|status| status != 0) {
+        if answer.is_error() {
             self.error_answers += 1;
         }
         self.content_bytes += answer.content_bytes;

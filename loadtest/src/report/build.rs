@@ -1,10 +1,6 @@
 //! From a finished run to its report.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
-
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::{Ended, Outcome};
 use crate::client::failure::Failure;
@@ -23,7 +19,7 @@ pub(super) fn report(outcome: &Outcome) -> Report {
         format: FORMAT,
         program: concat!("pinion-load ", env!("CARGO_PKG_VERSION")).to_owned(),
         command: outcome.command.clone(),
-        started: rfc3339(outcome.started),
+        started: outcome.started.clone(),
         seed: outcome.seed,
         target: outcome.target.clone(),
         rate: load.rate.clone(),
@@ -113,12 +109,4 @@ fn intervals(measure: &Measure) -> Vec<IntervalResult> {
         IntervalResult::new(begin(index), interval.counts(), numbers)
     })
     .collect()
-}
-
-/// A time in UTC, with milliseconds.
-fn rfc3339(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time);
-    let time = time.replace_millisecond(time.millisecond()).unwrap_or(time);
-    // INVARIANT: the year has four digits.
-    time.format(&Rfc3339).unwrap_or_default()
 }

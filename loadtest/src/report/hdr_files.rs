@@ -4,12 +4,13 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError};
 
 use crate::result::{Report, histogram_of};
+use crate::timestamp;
 
 /// Nanoseconds in the unit of these files.
 const MILLISECOND: f64 = 1e6;
@@ -44,9 +45,11 @@ pub(super) fn percentiles(report: &Report) -> String {
 ///
 /// # Errors
 /// None in memory; the writer's own kinds.
-pub(super) fn intervals(report: &Report, started: SystemTime) -> io::Result<Vec<u8>> {
+pub(super) fn intervals(report: &Report) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
+    let started = timestamp::parse_rfc3339(&report.started).and_then(|nanos| u64::try_from(nanos).ok());
+    let started = UNIX_EPOCH + Duration::from_nanos(started.unwrap_or(0));
     let begin = started + Duration::from_secs_f64(report.warmup_seconds);
     let mut writer = IntervalLogWriterBuilder::new()
         .add_comment("[Histogram log format version 1.3]")

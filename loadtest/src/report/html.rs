@@ -152,12 +152,7 @@ fn generator(report: &Report) -> String {
     row("send lag: from free to sent", &report.send_lag);
     row("late wake-ups", &report.stalls);
     row("connecting", &report.connect_times);
-    let mut facts = Table::new(&["looked at", "found"], 2);
-    for (name, value) in &report.certified.facts {
-        facts.row(vec![name.clone(), value.clone()]);
-    }
-    let facts = if facts.is_empty() { String::new() } else { facts.html() };
-    format!("{}{facts}", times.html())
+    times.html()
 }
 
 fn repeat(report: &Report) -> String {

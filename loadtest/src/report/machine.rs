@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::Machine;
+use crate::result::Machine;
 
 /// This machine, with the driver that the sockets use.
 pub(crate) fn machine(driver: &str) -> Machine {

@@ -15,6 +15,7 @@ pub(crate) mod compare;
 mod hdr_files;
 mod html;
 mod machine;
+mod outcome;
 mod plots;
 mod table;
 mod text;
@@ -22,15 +23,10 @@ mod text;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use crate::assertion;
 use crate::cli::ReportOptions;
-use crate::measure::Measure;
-use crate::result::{AgentResult, Report};
-pub(crate) use machine::machine;
-
-pub(crate) use crate::result::{Certified as Certificate, Machine};
+pub(crate) use outcome::Outcome;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,59 +37,6 @@ pub(crate) enum Ended {
     Signal,
     /// The wanted percentile was sure enough.
     Sure,
-}
-
-/// What was asked for, as far as a report tells it.
-#[derive(Clone, Debug)]
-pub(crate) struct Load {
-    /// `1000/s`, `max`.
-    pub(crate) rate: String,
-    /// Whether requests fell due by a schedule.
-    pub(crate) is_open: bool,
-    /// `constant`, `poisson`.
-    pub(crate) arrivals: String,
-    pub(crate) connections: u32,
-    pub(crate) threads: u32,
-    pub(crate) duration: Duration,
-    pub(crate) warmup: Duration,
-    /// Whether a number of requests could end it before its duration.
-    pub(crate) is_limited: bool,
-}
-
-/// A finished run.
-pub(crate) struct Outcome {
-    /// How the program was called.
-    pub(crate) command: String,
-    pub(crate) target: String,
-    /// The names of the targets that the measure tells apart.
-    pub(crate) target_names: Vec<String>,
-    pub(crate) load: Load,
-    pub(crate) seed: u64,
-    /// When sending began.
-    pub(crate) started: SystemTime,
-    /// The response header whose values were counted.
-    pub(crate) counted_header: Option<String>,
-    pub(crate) machine: Machine,
-    pub(crate) measure: Measure,
-    pub(crate) certificate: Certificate,
-    pub(crate) ended: Ended,
-    /// The parts of several machines.
-    pub(crate) agents: Vec<AgentResult>,
-}
-
-impl Outcome {
-    /// How long the measured part took, in seconds: until the last answer, at least until the last due
-    /// time.
-    fn seconds(&self) -> f64 {
-        let end = (self.measure.last as f64 / 1e9 - self.load.warmup.as_secs_f64()).max(1e-9);
-        let planned = self.load.duration.as_secs_f64();
-        if self.ended != Ended::Planned || self.load.is_limited { end } else { end.max(planned) }
-    }
-
-    /// The report of it, without assertions.
-    pub(crate) fn report(&self) -> Report {
-        build::report(self)
-    }
 }
 
 /// Writes the outputs that the options want, and gives what fails the run: assertions that do not hold, and
@@ -111,7 +54,7 @@ pub(crate) fn write(outcome: &Outcome, options: &ReportOptions) -> io::Result<Ve
     file(&options.json, &|| Ok(report.json().into_bytes()))?;
     file(&options.html, &|| Ok(html::render(&report).into_bytes()))?;
     file(&options.hgrm, &|| Ok(hdr_files::percentiles(&report).into_bytes()))?;
-    file(&options.hlog, &|| hdr_files::intervals(&report, outcome.started))?;
+    file(&options.hlog, &|| hdr_files::intervals(&report))?;
     let json_to_stdout = options.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
     let mut stdout = io::stdout().lock();
     let shown = if json_to_stdout { report.json() } else { text::render(&report) };

@@ -1,9 +1,13 @@
 //! Every output from one run whose numbers are known.
 
+use std::time::Duration;
+
 use super::*;
-use crate::client::connection::Stamp;
 use crate::client::failure::Failure;
-use crate::client::h1::Answer;
+use crate::client::wire::Answer;
+use crate::measure::{Measure, Stamp};
+use crate::report::outcome::Load;
+use crate::result::{Certified, Report};
 
 const MILLI: u64 = 1_000_000;
 
@@ -41,11 +45,11 @@ pub(crate) fn sample() -> Outcome {
             is_limited: false,
         },
         seed: 7,
-        started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_165_201_500),
+        started: "2026-11-20T09:00:01.5Z".to_owned(),
         counted_header: Some("x-served-by".to_owned()),
-        machine: machine("epoll"),
+        machine: machine::machine("epoll"),
         measure,
-        certificate: Certificate { valid: true, ..Certificate::default() },
+        certificate: Certified { valid: true, ..Certified::default() },
         ended: Ended::Planned,
         agents: Vec::new(),
     }
@@ -80,10 +84,10 @@ fn the_summary_has_every_part_once() {
 #[test]
 fn a_run_that_is_not_certified_says_so_in_every_output() {
     let mut outcome = sample();
-    outcome.certificate = Certificate {
+    outcome.certificate = Certified {
         valid: false,
         reasons: vec!["the generator was <late>".to_owned(), "the CPU was taken".to_owned()],
-        ..Certificate::default()
+        ..Certified::default()
     };
     let report = outcome.report();
     let text = text::render(&report);
@@ -162,7 +166,7 @@ fn the_percentile_distribution_is_that_of_the_histogram() {
 fn the_interval_log_holds_every_interval() {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
     let outcome = sample();
-    let log = hdr_files::intervals(&outcome.report(), outcome.started).unwrap();
+    let log = hdr_files::intervals(&outcome.report()).unwrap();
     let mut all = crate::measure::histogram();
     let mut count = 0;
     for entry in IntervalLogIterator::new(&log) {

@@ -150,9 +150,6 @@ pub struct Certified {
     pub valid: bool,
     /// Why not, one reason each.
     pub reasons: Vec<String>,
-    /// What was looked at: name and value for people.
-    #[serde(default)]
-    pub facts: BTreeMap<String, String>,
 }
 
 /// An assertion and what became of it.

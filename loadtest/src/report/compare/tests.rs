@@ -12,8 +12,8 @@ fn run(name: &str, seed: u64, mean: f64) -> Named {
     outcome.measure = Measure::new(100_000_000, 1);
     for request in 0..10_000_u64 {
         let due = request * 1_000_000;
-        let stamp = crate::client::connection::Stamp { due, sent: due };
-        let answer = crate::client::h1::Answer { status: 200, ..Default::default() };
+        let stamp = crate::measure::Stamp { due, sent: due };
+        let answer = crate::client::wire::Answer { status: 200, ..Default::default() };
         outcome.measure.on_sent(due, 0);
         outcome.measure.on_answer(due + (mean * random.exponential()) as u64, stamp, 0, &answer);
     }
