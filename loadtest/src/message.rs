@@ -10,6 +10,11 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
+/// Fields that are split without memory of their own; a head with more takes some.
+const FIELDS_INLINE: usize = 24;
+
 /// The longest head that is read, in bytes: far above the 64 KiB which proxies allow at most, so that
 /// what a proxy lets through is seen whole.
 pub(crate) const HEAD_BYTES_MAX: usize = 256 * 1024;
@@ -53,7 +58,7 @@ pub(crate) struct Head<'a> {
     /// The first line, without its line end.
     pub(crate) start: &'a [u8],
     /// Names as they were written, values without the white space around them.
-    pub(crate) fields: Vec<(&'a [u8], &'a [u8])>,
+    pub(crate) fields: SmallVec<[(&'a [u8], &'a [u8]); FIELDS_INLINE]>,
 }
 
 impl<'a> Head<'a> {
@@ -68,7 +73,7 @@ impl<'a> Head<'a> {
         if start.iter().any(|&byte| byte < 0x20 || byte == 0x7f) {
             return Err(Malformed("control byte in the start line"));
         }
-        let mut fields = Vec::with_capacity(16);
+        let mut fields = SmallVec::new();
         for line in lines {
             let colon = memchr::memchr(b':', line).ok_or(Malformed("header line without a colon"))?;
             let (name, value) = (&line[..colon], &line[colon + 1..]);
