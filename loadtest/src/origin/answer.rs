@@ -76,7 +76,7 @@ impl Plan {
     /// A directive with a wrong argument, or something else after a directive.
     pub(crate) fn for_path(path: &str, defaults: &Plan) -> Result<Plan, Refusal> {
         let mut plan = defaults.clone();
-        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let mut parts = Parts(path);
         let mut first = true;
         while let Some(part) = parts.next() {
             match part {
@@ -126,6 +126,23 @@ impl Plan {
             let chunked = matches!(self.content, Content::Bytes { chunked: true, .. });
             self.content = Content::Bytes { length: sent + MISSING_BYTES, chunked };
         }
+    }
+}
+
+/// The parts of a path between its slashes, without empty ones.
+struct Parts<'a>(&'a str);
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        // By bytes: paths are short, and a slash is never part of another character.
+        let begin = self.0.bytes().position(|byte| byte != b'/')?;
+        let rest = &self.0[begin..];
+        let end = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
+        let (part, rest) = rest.split_at(end);
+        self.0 = rest;
+        Some(part)
     }
 }
 

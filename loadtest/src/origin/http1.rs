@@ -209,13 +209,17 @@ impl<S: Stream> Connection<S> {
         let has_body = request.method != "HEAD" && has_content(plan.status);
         let (sent, chunked) = (if has_body { length } else { 0 }, chunked && has_body);
         let is_plain = !chunked && plan.rate.is_none() && plan.cut.is_none() && sent <= COALESCE_BYTES;
+        let head_end = self.output.len();
         if is_plain {
             self.output.extend_from_slice(source.piece(0, sent));
         }
         let is_fixed = keep && plan.content != Content::Echo && plan.delay.is_none();
         if is_plain && is_fixed && matches!(request.framing, None | Some(Framing::Length(0))) {
             if thread.shared.is_steady() {
-                self.memo.remember(&self.output[from..]);
+                match source {
+                    Source::Pattern => self.memo.remember(&self.output[from..head_end], pattern(0, sent)),
+                    Source::Text(_) => self.memo.remember(&self.output[from..], b""),
+                }
             }
             return Ok(());
         }

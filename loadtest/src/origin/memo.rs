@@ -5,7 +5,8 @@
 //! the request was read in full and found right when it came first, so the same bytes are right again. A
 //! head ends at its first empty line, so input that begins with the remembered head has it as its head.
 
-/// The largest answer that is remembered, in bytes: a connection's memory stays small.
+/// The largest answer that is remembered, in bytes, without content that needs no memory: a connection's
+/// own memory stays small.
 const ANSWER_BYTES_MAX: usize = 2048;
 
 /// The largest head that is remembered, in bytes.
@@ -16,6 +17,8 @@ const HEAD_BYTES_MAX: usize = 2048;
 pub(super) struct Memo {
     head: Vec<u8>,
     answer: Vec<u8>,
+    /// Content behind `answer`.
+    content: &'static [u8],
     /// Whether `answer` is the answer to `head`.
     is_fixed: bool,
 }
@@ -31,6 +34,7 @@ impl Memo {
     /// Appends the remembered answer.
     pub(super) fn answer(&self, output: &mut Vec<u8>) {
         output.extend_from_slice(&self.answer);
+        output.extend_from_slice(self.content);
     }
 
     /// Forgets what was, and lends out the memory for the next head, which is `head`.
@@ -51,11 +55,12 @@ impl Memo {
         }
     }
 
-    /// Whenever the head that is lent out comes again, this is its answer.
-    pub(super) fn remember(&mut self, answer: &[u8]) {
+    /// Whenever the head that is lent out comes again, this is its answer: these bytes, then this content.
+    pub(super) fn remember(&mut self, answer: &[u8], content: &'static [u8]) {
         if answer.len() <= ANSWER_BYTES_MAX {
             self.answer.clear();
             self.answer.extend_from_slice(answer);
+            self.content = content;
             self.is_fixed = true;
         }
     }
@@ -70,10 +75,13 @@ mod tests {
         let mut memo = Memo::default();
         assert_eq!(memo.matches(b""), None);
         let head = memo.take(b"GET /a\r\n\r\n");
-        memo.remember(b"A");
+        memo.remember(b"A", b"a");
         assert_eq!(memo.matches(b"GET /a\r\n\r\n"), None);
         memo.give_back(head);
         assert_eq!(memo.matches(b"GET /a\r\n\r\nGET /b"), Some(10));
+        let mut output = Vec::new();
+        memo.answer(&mut output);
+        assert_eq!(output, b"Aa");
         for other in [&b"GET /a\r\n\r"[..], b"GET /b\r\n\r\n", b"GET /a\r\nx: y\r\n\r\n", b""] {
             assert_eq!(memo.matches(other), None);
         }
@@ -84,12 +92,12 @@ mod tests {
         assert_eq!(memo.matches(b"GET /a\r\n\r\n"), None);
         // What is too large is not remembered.
         let head = memo.take(b"GET /c\r\n\r\n");
-        memo.remember(&[b'x'; ANSWER_BYTES_MAX + 1]);
+        memo.remember(&[b'x'; ANSWER_BYTES_MAX + 1], b"");
         memo.give_back(head);
         assert_eq!(memo.matches(b"GET /c\r\n\r\n"), None);
         let long = [b'y'; HEAD_BYTES_MAX + 1];
         let head = memo.take(&long);
-        memo.remember(b"C");
+        memo.remember(b"C", b"");
         memo.give_back(head);
         assert_eq!(memo.matches(&long), None);
     }

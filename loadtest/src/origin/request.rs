@@ -27,12 +27,16 @@ impl<'a> Request<'a> {
         let bad = |Malformed(reason)| (400, reason);
         let head = Head::split(head).map_err(bad)?;
         let line = std::str::from_utf8(head.start).map_err(|_| (400, "request line is not text"))?;
-        let mut parts = line.split(' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err((400, "request line is not three words"));
+        let spaces = (memchr::memchr(b' ', head.start), memchr::memrchr(b' ', head.start));
+        let (method, target, version) = match spaces {
+            (Some(first), Some(last)) if first < last => {
+                (&line[..first], &line[first + 1..last], &line[last + 1..])
+            }
+            _ => return Err((400, "request line is not three words")),
         };
+        if target.contains(' ') {
+            return Err((400, "request line is not three words"));
+        }
         if method.is_empty() || !method.bytes().all(is_token) || target.is_empty() {
             return Err((400, "wrong method or target"));
         }
