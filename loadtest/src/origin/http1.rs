@@ -95,7 +95,7 @@ impl<S: Stream> Connection<S> {
                 Stop::Refused(refusal) => self.refuse(refusal),
                 Stop::Reset => {
                     self.flush().await?;
-                    self.wire.writer.reset_on_close();
+                    self.wire.reset();
                     return Ok(());
                 }
                 Stop::Upgraded(plan) => {

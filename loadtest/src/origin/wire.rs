@@ -11,7 +11,7 @@
 //! the read's future.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +52,6 @@ pub(super) struct Writer<S: Stream> {
     half: OwnedWriteHalf<S>,
     session: Option<Box<Session>>,
     sealed: Vec<u8>,
-    socket: RawFd,
 }
 
 impl<S: Stream> Writer<S> {
@@ -123,11 +122,6 @@ impl<S: Stream> Writer<S> {
         }
         self.half.shutdown().await
     }
-
-    /// The connection, once dropped, is reset instead of ended.
-    pub(super) fn reset_on_close(&self) {
-        sys::reset_on_close(self.socket);
-    }
 }
 
 /// Both halves, for protocols that read and write by turns.
@@ -140,9 +134,8 @@ pub(super) struct Wire<S: Stream> {
 impl<S: Stream> Wire<S> {
     /// A connection whose bytes are plain.
     pub(super) fn new(stream: S) -> Self {
-        let socket = stream.as_raw_fd();
         let (read, write) = stream.into_split();
-        let writer = Writer { half: write, session: None, sealed: Vec::new(), socket };
+        let writer = Writer { half: write, session: None, sealed: Vec::new() };
         Wire { reader: Reader(read), writer, raw: Vec::new() }
     }
 
@@ -188,6 +181,14 @@ impl<S: Stream> Wire<S> {
             if result? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+        }
+    }
+
+    /// Resets the connection: the peer reads an error instead of an end. (A Unix socket just closes.)
+    pub(super) fn reset(self) {
+        // A half that is dropped by itself ends its side first, and an end is no reset.
+        if let Ok(stream) = self.reader.0.reunite(self.writer.half) {
+            sys::reset_on_close(stream.as_raw_fd());
         }
     }
 
