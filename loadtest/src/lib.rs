@@ -13,6 +13,8 @@ mod cli;
 mod client;
 mod clock;
 mod generator;
+#[cfg_attr(not(test), expect(dead_code, reason = "used when generator and origin speak HTTP/2"))]
+mod http2;
 mod job;
 mod measure;
 mod message;
