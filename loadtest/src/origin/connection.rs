@@ -18,7 +18,8 @@ use super::proxy::{self, ProxyHeader};
 use super::state::Thread;
 use super::tls::TlsFacts;
 use super::wire::{Stream, Wire};
-use super::{echo, http1};
+use super::{echo, http1, http2};
+use crate::http2::frame::PREFACE;
 
 /// How long a PROXY header and a TLS handshake may take.
 const BEGINNING: Duration = Duration::from_secs(10);
@@ -56,8 +57,35 @@ pub(super) async fn serve<S: Stream>(
     let Ok(Ok(facts)) = monoio::time::timeout(BEGINNING, began).await else { return };
     let _ = match service {
         Service::Echo => echo::serve(wire, input).await,
-        Service::Http => http1::serve(wire, input, facts, thread).await,
+        Service::Http => match speaks_http2(&mut wire, &mut input, &facts).await {
+            Ok(true) => http2::serve(wire, input, facts, thread).await,
+            Ok(false) => http1::serve(wire, input, facts, thread).await,
+            Err(error) => Err(error),
+        },
     };
+}
+
+/// Whether the protocol is HTTP/2: as TLS agreed on, else by the preface (RFC 9113, section 3.4), of
+/// which `input` gets what came.
+async fn speaks_http2<S: Stream>(wire: &mut Wire<S>, input: &mut Vec<u8>, facts: &Facts) -> io::Result<bool> {
+    match facts.tls.as_ref().and_then(|tls| tls.alpn.as_deref()) {
+        Some("h2") => return Ok(true),
+        Some(_) => return Ok(false),
+        None => {}
+    }
+    loop {
+        let common = input.len().min(PREFACE.len());
+        if input[..common] != PREFACE[..common] {
+            return Ok(false);
+        }
+        if common == PREFACE.len() {
+            return Ok(true);
+        }
+        if !wire.read(input).await? {
+            // An end before any request, or amid something that is none.
+            return Ok(false);
+        }
+    }
 }
 
 /// Takes the PROXY header and the TLS handshake. `input` gets what came behind them.

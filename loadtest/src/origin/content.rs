@@ -33,6 +33,7 @@ pub(crate) fn pattern(offset: u64, most: u64) -> &'static [u8] {
 }
 
 /// The content of one answer.
+#[derive(Clone)]
 pub(super) enum Source {
     /// Of the pattern.
     Pattern,

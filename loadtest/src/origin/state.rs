@@ -89,6 +89,8 @@ pub(crate) struct Thread {
     pub(super) alarm: Rc<Alarm>,
     /// `{"name":…,"version":…}` with a line end.
     pub(super) identity: Rc<[u8]>,
+    /// `NAME/VERSION`.
+    pub(super) label: String,
     /// `x-served-by: …` with its line end.
     pub(super) served_by: String,
     /// Connections of this thread that have a request in progress.
@@ -107,6 +109,7 @@ impl Thread {
         Ok(Thread {
             alarm: Alarm::start()?,
             identity: Rc::from(identity.into_bytes()),
+            label: format!("{}/{}", shared.name, shared.version),
             served_by: format!("x-served-by: {}/{}\r\n", shared.name, shared.version),
             busy,
             // A million apart, so that neighbouring seeds of the user do not share a thread's sequence.

@@ -27,7 +27,7 @@ use crate::sys;
 const READ_BYTES: usize = 32 * 1024;
 
 /// How long a peer is listened to after the last answer, so that it can read it before a reset.
-const LINGER: Duration = Duration::from_millis(500);
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// A connected stream socket.
 pub(super) trait Stream: AsyncReadRent + AsyncWriteRent + Split + AsRawFd + 'static {}
@@ -128,7 +128,8 @@ impl<S: Stream> Writer<S> {
 pub(super) struct Wire<S: Stream> {
     pub(super) reader: Reader<S>,
     pub(super) writer: Writer<S>,
-    raw: Vec<u8>,
+    /// Memory for what is read encrypted; empty between calls.
+    pub(super) raw: Vec<u8>,
 }
 
 impl<S: Stream> Wire<S> {
