@@ -90,7 +90,7 @@ impl SocketNumber {
     /// # Errors
     /// There are no more descriptors.
     pub(crate) fn duplicate(self) -> io::Result<OwnedFd> {
-        Ok(self.borrowed().try_clone_to_owned()?)
+        self.borrowed().try_clone_to_owned()
     }
 
     fn borrowed(&self) -> BorrowedFd<'_> {
