@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::job::{Job, Pace};
 use crate::measure::{Measure, Stamp};
 use crate::random::Random;
+use crate::samples::{Ending, Samples};
 use crate::scenario::mix::Mix;
 use crate::schedule::recorded::Due;
 
@@ -58,6 +59,7 @@ pub(super) struct Core {
     pub(super) me: Weak<Shared>,
     pub(super) clock: Clock,
     pub(super) measure: Measure,
+    pub(super) samples: Samples,
     pub(super) random: Random,
     mix: Mix,
     pub(super) pools: Vec<Pool>,
@@ -103,6 +105,7 @@ impl Core {
             job.seed.wrapping_add(u64::from(job.thread).wrapping_mul(0x9E37_79B9)).wrapping_add(0x5bd1);
         Core {
             measure: Measure::new(job.interval, job.items.len()).after(job.warmup),
+            samples: Samples::new(job.keeps_samples),
             random: Random::seeded(seed),
             mix: Mix::new(job.items.iter().map(|item| item.weight)),
             pools: (0..job.groups.len()).map(|_| Pool::default()).collect(),
@@ -144,8 +147,9 @@ impl Core {
     }
 
     /// What was measured.
-    pub(super) fn finish(&mut self) -> Measure {
-        std::mem::replace(&mut self.measure, Measure::new(self.job.interval, 0))
+    pub(super) fn finish(&mut self) -> (Measure, Samples) {
+        let measure = std::mem::replace(&mut self.measure, Measure::new(self.job.interval, 0));
+        (measure, std::mem::take(&mut self.samples))
     }
 
     /// Whether the user wants an end.
@@ -453,6 +457,7 @@ impl Core {
         if pending.due >= self.job.warmup {
             let stamp = Stamp { due: pending.due, sent: pending.sent };
             self.measure.on_answer(now, stamp, pending.item, answer);
+            self.samples.note(pending.due, Some(stamp), now, pending.item, Ending::Status(answer.status));
             if self.job.counted.is_some() {
                 self.measure.count(answer.counted.clone());
             }
@@ -469,6 +474,7 @@ impl Core {
         self.job.totals.failed.fetch_add(1, Ordering::Relaxed);
         if due >= self.job.warmup {
             self.measure.on_failure(now, stamp, due, item, failure);
+            self.samples.note(due, stamp, now, item, Ending::Failed(failure));
         }
     }
 
