@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::path::Path;
 use std::process::{Command, Output};
 
 use common::{Origin, program};
@@ -54,16 +53,23 @@ fn every_output_tells_the_same_run() {
     }
     assert!(std::fs::read_to_string(&hgrm).unwrap().contains("Total count    =          400]"));
     assert!(std::fs::read_to_string(&hlog).unwrap().starts_with("#[Histogram log format version 1.3]"));
-    read_by_public_tools(Path::new(&json), Path::new(&hgrm), Path::new(&hlog));
 }
 
-/// The Python package `hdrhistogram` reads the log, and finds the same in our distribution.
-fn read_by_public_tools(json: &Path, hgrm: &Path, hlog: &Path) {
+/// The Python package `hdrhistogram` reads report and log, and finds the same in our distribution.
+#[test]
+fn the_public_tools_read_what_is_written() {
     let is_there = Command::new("python3").args(["-c", "import hdrh.histogram, hdrh.log"]).output();
     if !is_there.is_ok_and(|output| output.status.success()) {
         println!("SKIPPED: no Python package hdrhistogram");
         return;
     }
+    let origin = Origin::start("epoll", &["--delay", "exp:3ms"]);
+    let folder = tempfile::tempdir().unwrap();
+    let [json, hgrm, hlog] = ["r.json", "r.hgrm", "r.hlog"].map(|name| folder.path().join(name));
+    let outputs = [("--json", &json), ("--hgrm", &hgrm), ("--hlog", &hlog)];
+    let mut options = vec!["--rate", "300", "--duration", "2s", "--arrivals", "poisson"];
+    outputs.iter().for_each(|(option, file)| options.extend([option, file.to_str().unwrap()]));
+    assert!(load(&origin, &options).status.success());
     let script = r#"
 import io, json, sys
 from hdrh.histogram import HdrHistogram

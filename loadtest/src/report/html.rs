@@ -41,7 +41,7 @@ pub(super) fn render(report: &Report) -> String {
 
 fn head(report: &Report) -> String {
     let load = if report.open_loop {
-        format!("Open loop, {} requests, {} arrivals", report.rate, report.arrivals)
+        format!("Open loop, {}, {} arrivals", report.rate, report.arrivals)
     } else {
         "Closed loop: each connection sends when its last answer is there, which hides waiting".to_owned()
     };
