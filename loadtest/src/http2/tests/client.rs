@@ -185,7 +185,7 @@ fn go_away_tells_what_was_not_processed() {
     let mut both = asked(3);
     assert_eq!(both.inject(&raw(kind::GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0])), Ok(()));
     let failed = ClientEvent::Failed { ticket: 3, cause: Cause::Unprocessed };
-    assert_eq!(both.client_events, [failed.clone()]);
+    assert_eq!(both.client_events, std::slice::from_ref(&failed));
     assert!(both.client.is_closing() && both.client.room() == 0 && both.client.in_flight() == 2);
     // A server that answers it all the same is late, not wrong.
     let late = [head(5, 200, &[], true), head(3, 200, &[], true), head(1, 200, &[], true)].concat();

@@ -69,11 +69,7 @@ async fn oracle_server(socket: DuplexStream, window: u32) {
     let mut connection = builder.handshake::<_, Bytes>(socket).await.unwrap();
     let mut served = 0;
     while let Some(request) = connection.accept().await {
-        let (request, respond) = match request {
-            // It closes its half first; what it still wants to say then finds the other half gone.
-            Err(error) if served == REQUESTS && error.is_io() => return,
-            request => request.unwrap(),
-        };
+        let (request, respond) = request.unwrap();
         tokio::spawn(echo(request, respond));
         served += 1;
         if served == REQUESTS {
@@ -88,7 +84,8 @@ async fn ask(mut client: Client, mut socket: DuplexStream) -> Vec<ClientEvent> {
     client.begin(&mut out);
     let mut next = 0;
     loop {
-        socket.write_all(&out).await.unwrap();
+        // It may have gone with all answers given; what it said is still there to read.
+        let _ = socket.write_all(&out).await;
         out.clear();
         let read = read(&mut socket, &mut buffer).await;
         assert_eq!(client.feed(&buffer[..read], &mut out, &mut events), Ok(()));
@@ -205,8 +202,8 @@ async fn exchange(mut sender: h2::client::SendRequest<Bytes>, ticket: u32) {
     drop(sender);
     let content = body(length_of(ticket), ticket);
     // A stream that was reset takes no content.
-    let _ = stream.send_data(Bytes::copy_from_slice(&content), ticket % 2 == 0);
-    if ticket % 2 == 1 {
+    let _ = stream.send_data(Bytes::copy_from_slice(&content), ticket.is_multiple_of(2));
+    if !ticket.is_multiple_of(2) {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", "1".parse().unwrap());
         stream.send_trailers(trailers).unwrap();

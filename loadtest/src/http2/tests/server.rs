@@ -199,7 +199,7 @@ fn small_windows_hold_once_the_client_knows_them() {
     assert!(
         matches!(events.last(), Some(ServerEvent::Rejected { stream: 1, why }) if why.contains("window"))
     );
-    assert_eq!(server.feed(&raw(kind::SETTINGS, 1, 0, b""), &mut out, &mut events).is_err(), true);
+    assert!(server.feed(&raw(kind::SETTINGS, 1, 0, b""), &mut out, &mut events).is_err());
 }
 
 #[test]
