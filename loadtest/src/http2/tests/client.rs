@@ -293,6 +293,12 @@ fn messages_are_counted_wherever_frames_cut_them() {
         assert_eq!(last, Some((kind::RST_STREAM, vec![0; 4])));
         assert_eq!(both.client.room(), 100);
     }
+    // An error page is no message.
+    let mut both = Both::new(CLIENT, SERVER);
+    both.client.open_stream(9, &post(), &mut both.to_server);
+    let bytes = [head(1, 503, &[], false), raw(kind::DATA, 1, 1, b"<html>")].concat();
+    assert_eq!(both.inject(&bytes), Ok(()));
+    assert_eq!(both.client_events, [answered(9, 503, 6)]);
     for (wrong, why) in [
         (&b"\x02\0\0\0\0"[..], "a message prefix that gRPC does not have"),
         (b"\0\0\0\0\x02a", "a message cut off"),
