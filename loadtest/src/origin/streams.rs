@@ -359,7 +359,7 @@ impl Streams {
         }
         match reply {
             Reply::Message(message) => {
-                if self.server.data(stream, &message, false, out) > ECHO_PENDING_BYTES_MAX {
+                if self.server.data_shared(stream, &message, false, out) > ECHO_PENDING_BYTES_MAX {
                     self.server.reset(stream, ENHANCE_YOUR_CALM, out);
                     self.remove(stream);
                 }
