@@ -215,6 +215,9 @@ fn health_service(mut bytes: &[u8]) -> Option<&[u8]> {
     let mut service: &[u8] = b"";
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
+        if key >> 3 == 1 && key & 7 != 2 {
+            return None;
+        }
         let length = match key & 7 {
             0 => {
                 varint(&mut bytes)?;
@@ -228,7 +231,7 @@ fn health_service(mut bytes: &[u8]) -> Option<&[u8]> {
         let (value, rest) = bytes.split_at_checked(length)?;
         bytes = rest;
         if key >> 3 == 1 {
-            service = (key & 7 == 2).then_some(value)?;
+            service = value;
         }
     }
     Some(service)
