@@ -54,7 +54,15 @@ pub(super) async fn serve<S: Stream>(
     let mut input = Vec::new();
     let began = begin(&mut wire, peer, &thread, &mut input);
     // A peer that goes away, or never begins, is the peer's business: there is nobody to tell.
-    let Ok(Ok(facts)) = monoio::time::timeout(BEGINNING, began).await else { return };
+    let facts = match monoio::time::timeout(BEGINNING, began).await {
+        Ok(Ok(facts)) => facts,
+        Ok(Err(_)) => {
+            // An alert may be on its way to a client that has already sent its request.
+            let _ = wire.linger().await;
+            return;
+        }
+        Err(_) => return,
+    };
     let _ = match service {
         Service::Echo => echo::serve(wire, input).await,
         Service::Http => match speaks_http2(&mut wire, &mut input, &facts).await {

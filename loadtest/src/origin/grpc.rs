@@ -12,6 +12,8 @@
 //! Invariants: a call gets exactly one status, and nothing behind it; a watch gets none, because only its
 //! client ends it. Compressed messages come back as they are.
 
+use std::sync::Arc;
+
 /// The largest message, in bytes; also of all that are joined. The usual limit of gRPC's own libraries.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -62,7 +64,7 @@ enum Method {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// A message with its prefix.
-    Message(Vec<u8>),
+    Message(Arc<[u8]>),
     /// The call's end, and why.
     Status(u16, &'static str),
 }
@@ -132,8 +134,11 @@ impl Call {
     /// A complete message, its prefix included.
     fn on_message(&mut self, message: &[u8], replies: &mut Vec<Reply>) -> Result<(), (u16, &'static str)> {
         match self.method {
-            Method::Each => replies.push(Reply::Message(message.to_vec())),
-            Method::Repeated => replies.extend((0..REPEATS).map(|_| Reply::Message(message.to_vec()))),
+            Method::Each => replies.push(Reply::Message(Arc::from(message))),
+            Method::Repeated => {
+                let message: Arc<[u8]> = Arc::from(message);
+                replies.extend((0..REPEATS).map(|_| Reply::Message(Arc::clone(&message))));
+            }
             Method::Unknown => {}
             Method::Joined | Method::Check | Method::Watch => {
                 if message[0] != 0 {
@@ -165,7 +170,7 @@ impl Call {
         replies.extend(end.map(|(code, why)| Reply::Status(code, why)));
     }
 
-    fn health(&self, name: &str) -> (Option<Vec<u8>>, Option<(u16, &'static str)>) {
+    fn health(&self, name: &str) -> (Option<Arc<[u8]>>, Option<(u16, &'static str)>) {
         /// `HealthCheckResponse { status }`: field 1, a varint.
         const SERVING: [u8; 2] = [0x08, 1];
         const SERVICE_UNKNOWN: [u8; 2] = [0x08, 3];
@@ -197,12 +202,12 @@ fn split_message(bytes: &[u8]) -> Result<Split<'_>, (u16, &'static str)> {
     Ok(bytes.split_at_checked(PREFIX_BYTES + length))
 }
 
-fn prefixed(message: &[u8]) -> Vec<u8> {
+fn prefixed(message: &[u8]) -> Arc<[u8]> {
     let mut bytes = Vec::with_capacity(PREFIX_BYTES + message.len());
     bytes.push(0);
     bytes.extend_from_slice(&(message.len() as u32).to_be_bytes());
     bytes.extend_from_slice(message);
-    bytes
+    Arc::from(bytes)
 }
 
 /// The `service` of a `HealthCheckRequest`: its field 1, a string; fields it does not know are stepped over.
@@ -210,6 +215,9 @@ fn health_service(mut bytes: &[u8]) -> Option<&[u8]> {
     let mut service: &[u8] = b"";
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
+        if key >> 3 == 1 && key & 7 != 2 {
+            return None;
+        }
         let length = match key & 7 {
             0 => {
                 varint(&mut bytes)?;
@@ -223,7 +231,7 @@ fn health_service(mut bytes: &[u8]) -> Option<&[u8]> {
         let (value, rest) = bytes.split_at_checked(length)?;
         bytes = rest;
         if key >> 3 == 1 {
-            service = (key & 7 == 2).then_some(value)?;
+            service = value;
         }
     }
     Some(service)
@@ -278,7 +286,7 @@ mod tests {
         assert_eq!(repeated.iter().filter(|reply| **reply == message(b"ab")).count(), REPEATS);
         // A compressed message comes back as it is, its flag included.
         let compressed = [1, 0, 0, 0, 1, b'x'];
-        assert_eq!(replies("/a.B/C", &compressed), [Reply::Message(compressed.to_vec()), ok()]);
+        assert_eq!(replies("/a.B/C", &compressed), [Reply::Message(Arc::from(compressed)), ok()]);
     }
 
     #[test]

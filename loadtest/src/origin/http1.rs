@@ -44,6 +44,7 @@ pub(super) async fn serve<S: Stream>(
     thread: Rc<Thread>,
 ) -> io::Result<()> {
     let busy = Busy::new(&thread);
+    busy.set(!input.is_empty());
     let (memo, output) = (Memo::default(), Vec::with_capacity(1024));
     Connection { wire, thread, facts, input, taken: 0, output, requests: 0, busy, memo }.serve().await
 }

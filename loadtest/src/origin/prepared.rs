@@ -1,10 +1,12 @@
 //! The last answer of an HTTP/2 connection, encoded: a client that asks for the same path again is
-//! answered without reading the path or encoding the head once more.
+//! answered without reading the path or encoding the head once more. And the last head of a gRPC call,
+//! which depends on little.
 //!
 //! Invariant: only an answer that is the same every time is kept: a GET's, small, without delay or fault.
 
 use super::answer::{Content, Plan};
 use super::content::Source;
+use super::exchange::text;
 use crate::http2::server::Server;
 use crate::http2::{Fields, encode_answer};
 
@@ -17,6 +19,15 @@ pub(super) struct Prepared {
     path: Vec<u8>,
     block: Vec<u8>,
     content: Option<(Source, u64)>,
+    call: CallHead,
+}
+
+/// The head of a gRPC call's answer, and what it follows from.
+#[derive(Default)]
+struct CallHead {
+    content_type: Vec<u8>,
+    encoding: Option<Vec<u8>>,
+    block: Vec<u8>,
 }
 
 impl Prepared {
@@ -57,5 +68,21 @@ impl Prepared {
             self.block = encode_answer(plan.status, head);
             self.content = Some((source.clone(), length));
         }
+    }
+
+    /// The head of the answer to a gRPC call with these fields: what its messages are, as it said itself.
+    pub(super) fn call_head(&mut self, request: &Fields, label: &str) -> &[u8] {
+        let content_type = request.value("content-type").unwrap_or_default();
+        let encoding = request.value("grpc-encoding");
+        let head = &mut self.call;
+        let is_known = head.content_type == content_type && head.encoding.as_deref() == encoding;
+        if head.block.is_empty() || !is_known {
+            let mut fields = vec![("x-served-by", label), ("content-type", text(request, "content-type"))];
+            fields.extend(encoding.is_some().then(|| ("grpc-encoding", text(request, "grpc-encoding"))));
+            head.block = encode_answer(200, &fields);
+            head.content_type = content_type.to_vec();
+            head.encoding = encoding.map(<[u8]>::to_vec);
+        }
+        &head.block
     }
 }

@@ -338,20 +338,22 @@ impl Streams {
             }
             reply => (reply, false),
         };
+        if let (Reply::Status(code, why), true) = (&reply, whole) {
+            // Head and trailers in one: nothing else comes.
+            let code = code.to_string();
+            let kind = text(&exchange.fields, "content-type");
+            let fields = [
+                ("x-served-by", self.thread.label.as_str()),
+                ("content-type", kind),
+                ("grpc-status", &code),
+                ("grpc-message", why),
+            ];
+            self.server.answer(stream, 200, &fields, true, out);
+            return self.remove(stream);
+        }
         if is_first {
-            let own = ("x-served-by", self.thread.label.as_str());
-            let mut fields = vec![("content-type", text(&exchange.fields, "content-type")), own];
-            if let Some(encoding) = exchange.fields.value("grpc-encoding").filter(|_| !whole) {
-                fields.push(("grpc-encoding", std::str::from_utf8(encoding).unwrap_or("identity")));
-            }
-            if let (Reply::Status(code, why), true) = (&reply, whole) {
-                // Head and trailers in one: nothing else comes.
-                let code = code.to_string();
-                fields.extend([("grpc-status", code.as_str()), ("grpc-message", *why)]);
-                self.server.answer(stream, 200, &fields, true, out);
-                return self.remove(stream);
-            }
-            self.server.answer(stream, 200, &fields, false, out);
+            let block = self.prepared.call_head(&exchange.fields, &self.thread.label);
+            self.server.answer_block(stream, block, false, out);
         }
         if is_reset {
             self.server.reset(stream, INTERNAL_ERROR, out);
@@ -359,7 +361,7 @@ impl Streams {
         }
         match reply {
             Reply::Message(message) => {
-                if self.server.data(stream, &message, false, out) > ECHO_PENDING_BYTES_MAX {
+                if self.server.data_shared(stream, &message, false, out) > ECHO_PENDING_BYTES_MAX {
                     self.server.reset(stream, ENHANCE_YOUR_CALM, out);
                     self.remove(stream);
                 }

@@ -52,6 +52,8 @@ pub(super) struct Writer<S: Stream> {
     half: OwnedWriteHalf<S>,
     session: Option<Box<Session>>,
     sealed: Vec<u8>,
+    /// TLS failed, and an alert has said so: nothing can follow it.
+    has_failed: bool,
 }
 
 impl<S: Stream> Writer<S> {
@@ -101,6 +103,7 @@ impl<S: Stream> Writer<S> {
             return Ok(false);
         };
         let received = session.receive(raw, input);
+        self.has_failed |= received.is_err();
         raw.clear();
         session.flush(&mut self.sealed)?;
         // Also when it failed: the alert says why.
@@ -115,7 +118,9 @@ impl<S: Stream> Writer<S> {
 
     /// Ends this side: the peer reads an end after what was sent.
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
-        if let Some(session) = &mut self.session {
+        if let Some(session) = &mut self.session
+            && !self.has_failed
+        {
             session.close();
             session.flush(&mut self.sealed)?;
             self.write_sealed().await?;
@@ -136,7 +141,7 @@ impl<S: Stream> Wire<S> {
     /// A connection whose bytes are plain.
     pub(super) fn new(stream: S) -> Self {
         let (read, write) = stream.into_split();
-        let writer = Writer { half: write, session: None, sealed: Vec::new() };
+        let writer = Writer { half: write, session: None, sealed: Vec::new(), has_failed: false };
         Wire { reader: Reader(read), writer, raw: Vec::new() }
     }
 

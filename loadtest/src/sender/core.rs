@@ -29,6 +29,8 @@ struct Waiting {
     /// How long after that this thread came round to it.
     lateness: u64,
     item: usize,
+    /// Seeds what is random in it, so that it is the same whenever it is sent.
+    lot: u64,
 }
 
 /// A request on a connection.
@@ -38,6 +40,7 @@ struct Pending {
     lateness: u64,
     sent: u64,
     item: usize,
+    lot: u64,
     slot: usize,
     /// Its place among the slot's tickets.
     place: usize,
@@ -62,6 +65,8 @@ pub(super) struct Core {
     pub(super) samples: Samples,
     pub(super) random: Random,
     mix: Mix,
+    /// Chooses targets; nothing else draws from it, so that they follow from the seed.
+    lots: Random,
     pub(super) pools: Vec<Pool>,
     pub(super) slots: Vec<Slot>,
     /// Slots without a connection, and when to try again.
@@ -107,6 +112,7 @@ impl Core {
             measure: Measure::new(job.interval, job.items.len()).after(job.warmup),
             samples: Samples::new(job.keeps_samples),
             random: Random::seeded(seed),
+            lots: Random::seeded(!seed),
             mix: Mix::new(job.items.iter().map(|item| item.weight)),
             pools: (0..job.groups.len()).map(|_| Pool::default()).collect(),
             churn: job.churn.map(|gap| (gap, 0)),
@@ -209,12 +215,13 @@ impl Core {
             while let Some(due) = schedule.peek().filter(|due| due.at <= now) {
                 schedule.advance();
                 let Due { at, target } = due;
-                let item = target.map_or_else(|| self.mix.choose(&mut self.random), |item| item as usize);
+                let item = target.map_or_else(|| self.mix.choose(&mut self.lots), |item| item as usize);
                 let pool = &mut self.pools[self.job.group_of[item]];
                 if at >= self.job.warmup {
                     self.measure.blocked += u64::from(pool.free.is_empty() || !pool.waiting.is_empty());
                 }
-                pool.waiting.push_back(Waiting { due: at, lateness: now - at, item });
+                let lot = self.lots.bits();
+                pool.waiting.push_back(Waiting { due: at, lateness: now - at, item, lot });
             }
         }
         for group in 0..self.pools.len() {
@@ -233,8 +240,8 @@ impl Core {
                 if let Pace::Closed { left } = &mut self.job.pace {
                     *left -= 1;
                 }
-                let item = self.mix.choose(&mut self.random);
-                let waiting = Waiting { due: now, lateness: 0, item };
+                let item = self.mix.choose(&mut self.lots);
+                let waiting = Waiting { due: now, lateness: 0, item, lot: self.lots.bits() };
                 match self.job.group_of[item] {
                     own if own == group => self.send(slot, waiting, now),
                     other => {
@@ -281,7 +288,7 @@ impl Core {
     }
 
     fn send(&mut self, index: usize, waiting: Waiting, now: u64) {
-        let Waiting { due, lateness, item } = waiting;
+        let Waiting { due, lateness, item, lot } = waiting;
         let ticket = self.unused.pop().unwrap_or_else(|| {
             self.requests.push(None);
             (self.requests.len() - 1) as Ticket
@@ -296,16 +303,15 @@ impl Core {
             slot.is_retiring = true;
         }
         self.requests[ticket as usize] =
-            Some(Pending { due, lateness, sent: now, item, slot: index, place, serial: self.serial });
+            Some(Pending { due, lateness, sent: now, item, lot, slot: index, place, serial: self.serial });
         self.sent.push_back((now, ticket, self.serial));
         self.in_flight += 1;
         let request = &self.job.items[item].request;
+        let bytes = if slot.tls.is_some() { &mut self.plain_out } else { &mut slot.out };
+        wire.send(ticket, request, &mut Output { bytes, random: &mut Random::seeded(lot) });
         if let Some(tls) = &mut slot.tls {
-            wire.send(ticket, request, &mut Output { bytes: &mut self.plain_out, random: &mut self.random });
             tls.send(&self.plain_out, &mut slot.out);
             self.plain_out.clear();
-        } else {
-            wire.send(ticket, request, &mut Output { bytes: &mut slot.out, random: &mut self.random });
         }
         if due >= self.job.warmup {
             self.measure.on_sent(due, lateness);
@@ -483,7 +489,8 @@ impl Core {
             self.measure.on_resend(pending.due);
         }
         let group = self.job.group_of[pending.item];
-        let waiting = Waiting { due: pending.due, lateness: pending.lateness, item: pending.item };
+        let Pending { due, lateness, item, lot, .. } = *pending;
+        let waiting = Waiting { due, lateness, item, lot };
         self.pools[group].waiting.push_front(waiting);
     }
 

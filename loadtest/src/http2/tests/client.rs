@@ -185,7 +185,7 @@ fn go_away_tells_what_was_not_processed() {
     let mut both = asked(3);
     assert_eq!(both.inject(&raw(kind::GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0])), Ok(()));
     let failed = ClientEvent::Failed { ticket: 3, cause: Cause::Unprocessed };
-    assert_eq!(both.client_events, [failed.clone()]);
+    assert_eq!(both.client_events, std::slice::from_ref(&failed));
     assert!(both.client.is_closing() && both.client.room() == 0 && both.client.in_flight() == 2);
     // A server that answers it all the same is late, not wrong.
     let late = [head(5, 200, &[], true), head(3, 200, &[], true), head(1, 200, &[], true)].concat();
@@ -293,6 +293,12 @@ fn messages_are_counted_wherever_frames_cut_them() {
         assert_eq!(last, Some((kind::RST_STREAM, vec![0; 4])));
         assert_eq!(both.client.room(), 100);
     }
+    // An error page is no message.
+    let mut both = Both::new(CLIENT, SERVER);
+    both.client.open_stream(9, &post(), &mut both.to_server);
+    let bytes = [head(1, 503, &[], false), raw(kind::DATA, 1, 1, b"<html>")].concat();
+    assert_eq!(both.inject(&bytes), Ok(()));
+    assert_eq!(both.client_events, [answered(9, 503, 6)]);
     for (wrong, why) in [
         (&b"\x02\0\0\0\0"[..], "a message prefix that gRPC does not have"),
         (b"\0\0\0\0\x02a", "a message cut off"),

@@ -192,7 +192,8 @@ impl Run {
             ServerEvent::Head { stream, fields, end } => {
                 let path = fields.value(":path").and_then(|path| std::str::from_utf8(&path[1..]).ok());
                 let path = path.and_then(|path| path.parse().ok()).unwrap_or(u32::MAX);
-                let left = self.below(self.body_max);
+                // In whole messages of nothing, for the calls that count messages.
+                let left = self.below(self.body_max) / 5 * 5;
                 self.tasks.insert(stream, Task { path, is_complete: end, left, ..Task::default() });
             }
             ServerEvent::Data { stream, bytes, end } => {
@@ -255,7 +256,7 @@ impl Run {
         } else {
             let now = now.min(task.left);
             task.left -= now;
-            self.server.data(stream, &body(now, 0), false, &mut out);
+            self.server.data(stream, &vec![0; now], false, &mut out);
             if task.left == 0 {
                 self.server.trailers(stream, &[("grpc-status", &task.received[..])], &mut out);
                 self.tasks.remove(&stream);

@@ -195,11 +195,13 @@ fn small_windows_hold_once_the_client_knows_them() {
     out.clear();
     assert_eq!(server.feed(&raw(kind::DATA, 0, 1, &[0; 10]), &mut out, &mut events), Ok(()));
     assert_eq!(frames(&out), [(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 10][..])]);
-    assert_eq!(server.feed(&raw(kind::DATA, 0, 1, &[0; 11]), &mut out, &mut events), Ok(()));
+    // Padding counts: 1 of content, 9 of padding, and its length.
+    let padded = [&[9][..], &[0; 10]].concat();
+    assert_eq!(server.feed(&raw(kind::DATA, 8, 1, &padded), &mut out, &mut events), Ok(()));
     assert!(
         matches!(events.last(), Some(ServerEvent::Rejected { stream: 1, why }) if why.contains("window"))
     );
-    assert_eq!(server.feed(&raw(kind::SETTINGS, 1, 0, b""), &mut out, &mut events).is_err(), true);
+    assert!(server.feed(&raw(kind::SETTINGS, 1, 0, b""), &mut out, &mut events).is_err());
 }
 
 #[test]
