@@ -189,7 +189,6 @@ impl Client {
     }
 
     /// Ends this side of a call. Nothing happens if the call has ended.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the sender's calls end with their connection"))]
     pub(crate) fn finish_stream(&mut self, ticket: Ticket, out: &mut Vec<u8>) {
         if let Some(&id) = self.by_ticket.get(&ticket)
             && let Some(stream) = self.streams.by_id(id)
