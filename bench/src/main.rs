@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod machine;
 mod peers;
 mod ports;
 mod probe;
 mod process;
 mod programs;
+mod quantile;
 mod signals;
+mod table;
 mod units;
 
 use std::process::ExitCode;
@@ -36,11 +39,14 @@ struct Arguments {
 enum Command {
     /// Shows the proxy at work: a header route and a weighted split under load
     Demo(demo::Options),
-    /// Compares CPU time and system calls per request with nginx and HAProxy
-    Peers(peers::Options),
+    /// Compares CPU time, throughput, latency and memory with nginx, HAProxy, Envoy and Pingora
+    Peers(Box<peers::Options>),
     /// One lockstep client: part of `peers`
     #[command(hide = true)]
     Lockstep(peers::lockstep::Options),
+    /// Forwards bytes and understands nothing: part of `peers`
+    #[command(hide = true)]
+    Floor(peers::floor::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Peers(options) => peers::run(&options),
         Command::Lockstep(options) => peers::lockstep::run(&options),
+        Command::Floor(options) => peers::floor::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,5 +62,16 @@ fn main() -> ExitCode {
             eprintln!("pinion-bench: {problem}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
     }
 }

@@ -26,7 +26,7 @@ const POOL_CONNECTIONS: usize = 1024;
 
 /// Where to listen and where to send.
 #[derive(Parser)]
-#[command(name = "pinion-bench-pingora", version = VERSION)]
+#[command(name = "pinion-bench-pingora", version = pingora_version())]
 struct Options {
     /// IP:PORT or unix:PATH
     #[arg(long)]
@@ -38,9 +38,6 @@ struct Options {
     #[arg(long)]
     folder: std::path::PathBuf,
 }
-
-/// The version of Pingora that this is built from.
-const VERSION: &str = "(Pingora 0.9.1)";
 
 /// One upstream for everything.
 struct Proxy {
@@ -79,6 +76,14 @@ impl ProxyHttp for Proxy {
         request.insert_header("X-Forwarded-For", chain)?;
         request.insert_header("X-Forwarded-Proto", "http")
     }
+}
+
+/// The version of Pingora that this is built from, out of the lock file.
+fn pingora_version() -> String {
+    let mut lines = include_str!("../Cargo.lock").lines();
+    let found = lines.find(|line| *line == "name = \"pingora-proxy\"").and_then(|_| lines.next());
+    let version = found.and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    format!("(Pingora {})", version.unwrap_or("of unknown version"))
 }
 
 fn main() {
