@@ -1,9 +1,10 @@
-//! `pinion-bench`: the demo, and the comparison with other proxies.
+//! `pinion-bench`: the demo, the comparison with other proxies, and the micro benchmarks.
 
 #![forbid(unsafe_code)]
 
 mod demo;
 mod machine;
+mod micro;
 mod peers;
 mod ports;
 mod probe;
@@ -25,7 +26,8 @@ const EXAMPLES: &str = "\
 Examples:
   pinion-bench demo --for 30s
   pinion-bench peers
-  pinion-bench peers --bodies 100 --in-flight 1,64 --repeats 3";
+  pinion-bench peers --sections lockstep --bodies 100 --in-flight 1,64 --repeats 3
+  pinion-bench micro --only route --html growth.html";
 
 /// The demo and the measurements of Pinion.
 #[derive(Parser)]
@@ -41,6 +43,11 @@ enum Command {
     Demo(demo::Options),
     /// Compares CPU time, throughput, latency and memory with nginx, HAProxy, Envoy and Pingora
     Peers(Box<peers::Options>),
+    /// Times each decision on a request's way, counts its instructions, and judges how they grow
+    Micro(micro::Options),
+    /// One operation again and again: part of `micro`
+    #[command(hide = true)]
+    MicroRun(micro::RunOptions),
     /// One lockstep client: part of `peers`
     #[command(hide = true)]
     Lockstep(peers::lockstep::Options),
@@ -53,6 +60,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Peers(options) => peers::run(&options),
+        Command::Micro(options) => micro::run(&options),
+        Command::MicroRun(options) => micro::run_one(&options),
         Command::Lockstep(options) => peers::lockstep::run(&options),
         Command::Floor(options) => peers::floor::run(&options),
     };

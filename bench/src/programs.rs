@@ -22,7 +22,7 @@ impl Programs {
     /// # Errors
     /// The build failed, or a program is not there.
     pub(crate) fn find(build: bool) -> Result<Self, Problem> {
-        let bench = std::env::current_exe().map_err(|e| format!("can't tell where this program is: {e}"))?;
+        let bench = this_program()?;
         let folder = bench.parent().ok_or("this program is in no folder")?.to_owned();
         if build {
             run_build(&folder)?;
@@ -43,6 +43,14 @@ impl Programs {
             bench,
         })
     }
+}
+
+/// Where this program is.
+///
+/// # Errors
+/// The system does not tell.
+pub(crate) fn this_program() -> Result<PathBuf, Problem> {
+    std::env::current_exe().map_err(|e| format!("can't tell where this program is: {e}"))
 }
 
 /// Builds the programs into the folder where this one is.

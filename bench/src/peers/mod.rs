@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::machine::Machine;
 use crate::programs::Programs;
@@ -70,12 +71,12 @@ pub(crate) struct Options {
     /// Stop measuring after this long and report what there is
     #[arg(long, default_value = "3h", value_name = "D", value_parser = units::duration)]
     time_limit: Duration,
-    /// The proxy's CPU, which client and upstream share in lockstep
-    #[arg(long, default_value_t = 0, value_name = "CPU")]
-    cpu: u32,
-    /// The CPU of client and upstream where the proxy is alone
-    #[arg(long, default_value_t = 1, value_name = "CPU")]
-    other_cpu: u32,
+    /// The proxy's CPU, which client and upstream share in lockstep [default: the first that may be used]
+    #[arg(long, value_name = "CPU")]
+    cpu: Option<u32>,
+    /// The CPU of client and upstream where the proxy is alone [default: the second]
+    #[arg(long, value_name = "CPU")]
+    other_cpu: Option<u32>,
     /// Write everything that was found as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -94,14 +95,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
     let found = find::find(&options.subjects, &options.find, &programs)?;
     let cases = options.plan.cases();
     raise_descriptor_limit();
+    let (cpu, other_cpu) = cpus(options)?;
     let stop = Stop::watch()?;
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let setting = Setting {
         programs: &programs,
         found: &found,
         folder: folder.path(),
-        cpu: options.cpu,
-        other_cpu: options.other_cpu,
+        cpu,
+        other_cpu,
         warmup: options.warmup,
         measure: options.measure,
     };
@@ -194,6 +196,22 @@ fn check_all(
         }
     }
     wrong
+}
+
+/// The proxy's CPU, and that of client and upstream where the proxy is alone.
+///
+/// # Errors
+/// The system does not tell which may be used.
+fn cpus(options: &Options) -> Result<(u32, u32), Problem> {
+    let allowed = sched_getaffinity(None).map_err(|e| format!("can't tell which CPUs may be used: {e}"))?;
+    let usable: Vec<u32> = (0..CpuSet::MAX_CPU as u32).filter(|&cpu| allowed.is_set(cpu as usize)).collect();
+    let cpu = options.cpu.or(usable.first().copied()).unwrap_or(0);
+    let another = usable.iter().copied().find(|&usable| usable != cpu);
+    let other = options.other_cpu.or(another).unwrap_or(cpu);
+    if cpu == other {
+        eprintln!("One CPU for everything: only the lockstep section and memory mean something.");
+    }
+    Ok((cpu, other))
 }
 
 /// As many descriptors as this user may have, for this program and those it starts. Fewer are no problem
