@@ -54,9 +54,9 @@ impl Table {
     }
 }
 
-/// Whether a cell is to stand at the right edge.
+/// Whether a cell is to stand at the right edge: a number, a share, a range, or nothing.
 fn is_number(cell: &str) -> bool {
-    cell.starts_with(|c: char| c.is_ascii_digit()) || cell == "-"
+    cell.chars().all(|c| c.is_ascii_digit() || ".-–% ".contains(c))
 }
 
 /// A number with so many decimal places, or `-`.
@@ -74,12 +74,15 @@ mod tests {
             heading: "H".to_owned(),
             note: "a < b".to_owned(),
             columns: vec!["x".to_owned(), "y".to_owned()],
-            rows: vec![vec!["a|b".to_owned(), "<i>".to_owned()], vec![show(Some(1.256), 2), show(None, 2)]],
+            rows: vec![
+                vec!["a|b".to_owned(), "<i>".to_owned()],
+                vec![show(Some(1.256), 2), "1 MiB".to_owned()],
+            ],
         };
         let markdown = table.markdown();
-        assert!(markdown.contains("| a\\|b | <i> |\n| 1.26 | - |\n"), "{markdown}");
+        assert!(markdown.contains("| a\\|b | <i> |\n| 1.26 | 1 MiB |\n"), "{markdown}");
         let html = table.html();
         assert!(html.contains("a &lt; b") && html.contains("<td>&lt;i&gt;</td>"), "{html}");
-        assert!(html.contains("<td class=\"n\">1.26</td>"), "{html}");
+        assert!(html.contains("<td class=\"n\">1.26</td><td>1 MiB</td>"), "{html}");
     }
 }

@@ -31,13 +31,12 @@ pub(in crate::peers) fn render(results: &Results, setup: &Setup) -> String {
 
 fn facts(setup: &Setup) -> String {
     let debug = if cfg!(debug_assertions) {
-        "<p class=\"note bad\">A debug build: the figures of Pinion say nothing.</p>\n"
+        "<p class=\"note bad\">A debug build: figures of programs from it say nothing.</p>\n"
     } else {
         ""
     };
     format!(
-        "{debug}<div class=\"facts\"><div><b>{}</b><span>machine</span></div>\
-         <div><b>{}</b><span>command</span></div></div>\n",
+        "{debug}<p>{}</p>\n<p class=\"soft\">{}</p>\n",
         escape(&setup.machine.to_string()),
         escape(&setup.command),
     )

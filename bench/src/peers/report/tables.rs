@@ -25,7 +25,9 @@ pub(in crate::peers) fn all(results: &Results) -> Vec<Table> {
 pub(in crate::peers) fn setup(setup: &Setup) -> String {
     let mut out = format!("Command: `{}`\n\nMachine: {}\n\n", setup.command, setup.machine);
     if cfg!(debug_assertions) {
-        out.push_str("**A debug build: the figures of Pinion say nothing.** Use `cargo run --release`.\n\n");
+        out.push_str(
+            "**A debug build: figures of programs from it say nothing.** Use `cargo run --release`.\n\n",
+        );
     }
     for described in &setup.subjects {
         // INVARIANT: writing to a string does not fail.
@@ -72,8 +74,8 @@ fn costs(results: &Results) -> Table {
 fn ratios(results: &Results) -> Table {
     let mut table = table(
         "Pinion's CPU time as a share of the others'",
-        "Ratios of the first quartiles above, Pinion on io_uring; below 1 Pinion needs less. No proxy on \
-         the kernel's TCP can get below the floor.",
+        "Ratios of the first quartiles above, Pinion on io_uring; below 1 Pinion needs less. The floor \
+         forwards bytes and understands nothing.",
         &["case"],
     );
     let others: Vec<Subject> =
