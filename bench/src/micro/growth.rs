@@ -50,7 +50,7 @@ pub(super) fn judge(findings: &[Finding]) -> Vec<Verdict> {
     let mut verdicts: Vec<Verdict> = Vec::new();
     for first in findings.iter().filter(|finding| finding.group.flat) {
         let same = |finding: &&Finding| finding.group.name == first.group.name;
-        let last = findings.iter().rev().find(same);
+        let last = findings.iter().rfind(same);
         let known = verdicts.iter().any(|verdict| verdict.name == first.group.name);
         if let Some(last) = last
             && let (Some(few), Some(many)) = (first.instructions, last.instructions)

@@ -13,6 +13,9 @@ use crate::table::{Table, show};
 /// The fields of the JSON; rises when one changes its meaning or goes.
 const FORMAT: u32 = 1;
 
+/// How many times the smallest size the largest one is that still fits on an even scale.
+const SIZES_APART: f64 = 50.0;
+
 impl Finding {
     /// The first quartile of the times: disturbance only adds.
     fn time(&self) -> Option<f64> {
@@ -118,12 +121,14 @@ pub(super) fn page(findings: &[Finding], verdicts: &[Verdict], machine: &Machine
         })
         .collect();
     sections.push(("", format!("<p>{}</p>\n{lines}", escape(&machine.to_string()))));
+    let mut growth = Vec::new();
     for unit in units(findings) {
         let of_unit: Vec<&Finding> = findings.iter().filter(|finding| finding.group.unit == unit).collect();
-        let time = chart(&of_unit, unit, "time of one operation", Unit::Nanos, Finding::time);
-        let count = chart(&of_unit, unit, "instructions of one operation", Unit::Plain, |f| f.instructions);
-        sections.push((unit, [time, count].into_iter().flatten().collect::<String>()));
+        let time = chart(&of_unit, unit, "Time of one operation", Unit::Nanos, Finding::time);
+        let count = chart(&of_unit, unit, "Instructions of one operation", Unit::Plain, |f| f.instructions);
+        growth.push((format!("Growth with {unit}"), [time, count].into_iter().flatten().collect::<String>()));
     }
+    sections.extend(growth.iter().map(|(heading, plots)| (heading.as_str(), plots.clone())));
     let table = table(findings);
     sections.push((&table.heading, table.html()));
     whole_page("Micro benchmarks of Pinion's decisions", &sections)
@@ -161,11 +166,15 @@ fn chart(
     };
     let series: Vec<Series> = groups.into_iter().map(of).filter(|series| !series.points.is_empty()).collect();
     let found = !series.is_empty();
+    let places = || series.iter().flat_map(|series| &series.points).map(|point| point.0);
+    let (least, most) = (places().fold(f64::MAX, f64::min), places().fold(0.0, f64::max));
+    // What grows in proportion is to look like it, where all sizes can be seen.
+    let scale = if most > least * SIZES_APART { Scale::Log } else { Scale::Linear };
     let axis = |label: &str, scale, unit| Axis { label: label.to_owned(), scale, unit };
     found.then(|| {
         Chart {
-            title: format!("{label}, by {unit}"),
-            x: axis(unit, Scale::Log, Unit::Plain),
+            title: label.to_owned(),
+            x: axis(unit, scale, Unit::Plain),
             y: axis(label, Scale::Linear, y),
             series,
             marks: true,

@@ -15,7 +15,7 @@ pub(super) const ROUND_ROBIN: Group = Group {
     what: "choose the next endpoint in turn",
     unit: "endpoints",
     sizes: ENDPOINTS,
-    flat: false,
+    flat: true,
     make: |size| choose(Balance::RoundRobin, size, |_| 1),
 };
 
@@ -24,18 +24,32 @@ pub(super) const LEAST_REQUEST: Group = Group {
     what: "choose the less loaded of two endpoints",
     unit: "endpoints",
     sizes: ENDPOINTS,
-    flat: false,
+    flat: true,
     make: |size| choose(Balance::LeastRequest, size, |_| 1),
 };
 
-pub(super) const WEIGHTED: Group = Group {
-    name: "choose-weighted",
-    what: "choose the less loaded of two endpoints drawn by weight",
+pub(super) const ROUND_ROBIN_WEIGHTED: Group = Group {
+    name: "choose-round-robin-weighted",
+    what: "choose the next endpoint in turn, by weight",
     unit: "endpoints",
     sizes: ENDPOINTS,
     flat: false,
-    make: |size| choose(Balance::LeastRequest, size, |place| 1 + place as u32 % 7),
+    make: |size| choose(Balance::RoundRobin, size, uneven),
 };
+
+pub(super) const LEAST_REQUEST_WEIGHTED: Group = Group {
+    name: "choose-least-request-weighted",
+    what: "choose the less loaded of two endpoints drawn by weight",
+    unit: "endpoints",
+    sizes: ENDPOINTS,
+    flat: true,
+    make: |size| choose(Balance::LeastRequest, size, uneven),
+};
+
+/// Weights from 1 to 7.
+fn uneven(place: usize) -> u32 {
+    1 + place as u32 % 7
+}
 
 fn choose(balance: Balance, size: usize, weight: fn(usize) -> u32) -> Work {
     let weights: Vec<u32> = (0..size).map(weight).collect();

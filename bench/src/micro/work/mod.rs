@@ -29,7 +29,7 @@ pub(super) struct Group {
 }
 
 /// All operations, in the order in which a request meets them.
-pub(super) static GROUPS: [Group; 16] = [
+pub(super) static GROUPS: [Group; 17] = [
     message::PARSE_REQUEST,
     message::PATH_USUAL,
     message::PATH_UNUSUAL,
@@ -39,8 +39,9 @@ pub(super) static GROUPS: [Group; 16] = [
     route::EXACT_PATHS,
     route::PREFIXES,
     choose::ROUND_ROBIN,
+    choose::ROUND_ROBIN_WEIGHTED,
     choose::LEAST_REQUEST,
-    choose::WEIGHTED,
+    choose::LEAST_REQUEST_WEIGHTED,
     ledger::POOL,
     message::WRITE_REQUEST,
     message::PARSE_RESPONSE,
