@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod counting;
+mod cpu;
 mod demo;
 mod peers;
 mod ports;

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::cpu;
-use crate::{Problem, units};
+use crate::{Problem, cpu, units};
 
 /// How much is read at once.
 const READ_BYTES: usize = 256 * 1024;

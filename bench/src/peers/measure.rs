@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::cpu;
 use super::subject::Subject;
-use crate::Problem;
 use crate::ports::Ports;
-use crate::probe;
 use crate::process::{Process, command_line};
 use crate::programs::Programs;
+use crate::{Problem, counting, cpu, probe};
 
 /// How long a program may take until it is ready.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
@@ -150,49 +148,17 @@ impl Setting<'_> {
     /// A program failed. `Ok(None)` if this machine has no means to count.
     pub(crate) fn system_calls(&self, subject: Subject, case: Case) -> Result<Option<f64>, Problem> {
         let stage = self.start(subject, Layout::Lockstep)?;
-        let ids: Vec<String> = cpu::tree(stage.proxy.id()).iter().map(ToString::to_string).collect();
-        let counts = self.folder.join("counts");
-        let mut client = self.batch(Path::new("perf"));
-        client
-            .args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &ids.join(","), "-o"])
-            .arg(&counts);
-        client.arg("--").arg(&self.programs.bench);
-        self.client_arguments(&mut client, &stage, case);
-        let Ok(report) = run_client(&mut client) else {
-            return self.system_calls_by_strace(&stage, &ids, case);
+        let processes = cpu::tree(stage.proxy.id());
+        let client = || {
+            let mut client = self.batch(&self.programs.bench);
+            self.client_arguments(&mut client, &stage, case);
+            client
         };
-        let text = std::fs::read_to_string(&counts).unwrap_or_default();
-        match perf_count(&text) {
-            Some(count) => {
-                Ok(report["requests_with_warmup"].as_f64().map(|requests| count as f64 / requests))
-            }
-            None => self.system_calls_by_strace(&stage, &ids, case),
-        }
-    }
-
-    /// The slower way, for machines without `perf` or its permissions.
-    fn system_calls_by_strace(
-        &self,
-        stage: &Stage,
-        ids: &[String],
-        case: Case,
-    ) -> Result<Option<f64>, Problem> {
-        let counts = self.folder.join("strace");
-        let mut command = Command::new("strace");
-        command.args(["-c", "-f", "-q", "-o"]).arg(&counts);
-        for id in ids {
-            command.args(["-p", id]);
-        }
-        let Ok(strace) = Process::start("strace", &mut command, self.folder) else { return Ok(None) };
-        // It has no way to say that it is attached.
-        std::thread::sleep(Duration::from_millis(500));
-        let mut client = self.batch(&self.programs.bench);
-        self.client_arguments(&mut client, stage, case);
-        let report = run_client(&mut client)?;
-        drop(strace);
-        let text = std::fs::read_to_string(&counts).unwrap_or_default();
-        let requests = report["requests_with_warmup"].as_f64();
-        Ok(strace_count(&text).zip(requests).map(|(count, requests)| count as f64 / requests))
+        let counted = counting::system_calls(&processes, self.folder, client)?;
+        let Some((count, output)) = counted else { return Ok(None) };
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|e| format!("the client's report can't be read: {e}"))?;
+        Ok(report["requests_with_warmup"].as_f64().map(|requests| count as f64 / requests))
     }
 
     /// The command line of a proxy, for the report: programs without their folders, which say nothing
@@ -300,33 +266,9 @@ fn number(value: &Value, name: &str) -> Result<f64, Problem> {
     value.as_f64().ok_or_else(|| format!("the client's report has no {name}"))
 }
 
-/// The count in `perf stat -x ,` output: the first field of the event's line.
-fn perf_count(text: &str) -> Option<u64> {
-    text.lines().find(|line| line.contains("sys_enter"))?.split(',').next()?.parse().ok()
-}
-
-/// The calls in the `total` line of `strace -c`: the fourth column.
-fn strace_count(text: &str) -> Option<u64> {
-    let total = text.lines().rev().find(|line| line.trim_end().ends_with("total"))?;
-    total.split_whitespace().nth(3)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_are_found_in_the_tools_output() {
-        let perf = "# started on Fri\n\n12345,,raw_syscalls:sys_enter,500000,100.00,,\n";
-        assert_eq!(perf_count(perf), Some(12_345));
-        assert_eq!(perf_count("<not counted>,,raw_syscalls:sys_enter,0,0.00,,\n"), None);
-        let strace = "% time     seconds  usecs/call     calls    errors syscall\n\
-            ------ ----------- ----------- --------- --------- ----------------\n\
-            60.00    0.000060           1        40           epoll_wait\n\
-            100.00    0.000100           1        70         2 total\n";
-        assert_eq!(strace_count(strace), Some(70));
-        assert_eq!(strace_count(""), None);
-    }
 
     #[test]
     fn cases_have_readable_names() {

@@ -9,7 +9,6 @@
 //! Interleaving and turning the order round spreads whatever else the machine does over all of them.
 //! The figure to compare is the first quartile: disturbance only ever adds time.
 
-mod cpu;
 pub(crate) mod lockstep;
 mod measure;
 mod report;
