@@ -54,7 +54,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Problem> {
         stop: Arc::clone(&stop),
         totals: Arc::clone(&totals),
     });
-    let measure = run_jobs(jobs, options.quiet, &totals, &start)?;
+    let measure = run_jobs(jobs, options.report.quiet, &totals, &start)?;
     let outcome = Outcome { options, target, measure: &measure, interrupted: stop.load(Ordering::Relaxed) };
     report::write(&outcome).map_err(|e| Problem::io("can't write the report", &e))?;
     if measure.answered() == 0 {

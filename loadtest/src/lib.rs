@@ -2,7 +2,7 @@
 //! of what a proxy does.
 //!
 //! It is a library as well, for what other programs of the workspace show and compute in the same way
-//! (`random`); the programs themselves are [`main`].
+//! (`random`, `plot`, `stats`); the programs themselves are [`main`].
 //!
 //! Invariants: nothing here comes from the proxy or from its library (a shared bug would hide itself);
 //! unsafe code lives in `sys.rs` alone.
@@ -17,12 +17,14 @@ mod job;
 mod measure;
 mod message;
 mod origin;
+pub mod plot;
 mod poller;
 mod progress;
 pub mod random;
 mod report;
 mod schedule;
 mod sender;
+pub mod stats;
 #[allow(unsafe_code)]
 mod sys;
 mod units;

@@ -38,7 +38,7 @@ impl Outcome<'_> {
 /// The file or stdout can't be written.
 pub(crate) fn write(outcome: &Outcome<'_>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match &outcome.options.json {
+    match &outcome.options.report.json {
         Some(path) if path.as_os_str() == "-" => {
             stdout.write_all(json::render(outcome).as_bytes())?;
         }

@@ -1,5 +1,7 @@
 //! The command line: what a user may write, parsed into values that can't be wrong.
 
+pub(crate) mod report;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use crate::client::target::Target;
 use crate::origin::delay::Delay;
 use crate::origin::stall::Stall;
 use crate::units::{self, Address};
+
+pub(crate) use report::ReportOptions;
 
 const LOAD_EXAMPLES: &str = "\
 Examples:
@@ -146,12 +150,9 @@ pub(crate) struct LoadOptions {
     /// Count the answers by the value of this response header
     #[arg(long, value_name = "NAME")]
     pub(crate) count_header: Option<String>,
-    /// Write the result as JSON to a file, or to stdout (`-`) instead of the summary
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// No progress on stderr
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    /// How the result is shown.
+    #[command(flatten)]
+    pub(crate) report: ReportOptions,
 }
 
 /// The driver of the origin's sockets.
