@@ -5,6 +5,12 @@
 
 use std::fs;
 
+/// The CPUs that this program may use.
+pub(crate) fn allowed() -> Vec<usize> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap_or_default();
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
+}
+
 /// The process and everything below it.
 pub(crate) fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
@@ -44,6 +50,11 @@ pub(crate) fn run_nanos(processes: &[u32]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn some_cpu_is_allowed() {
+        assert!(!allowed().is_empty());
+    }
 
     #[test]
     fn work_shows_in_the_run_time() {
