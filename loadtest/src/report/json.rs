@@ -70,7 +70,7 @@ pub(super) fn render(outcome: &Outcome<'_>) -> String {
         target: outcome.target.to_string(),
         rate: options.rate.to_string(),
         connections: options.connections,
-        threads: options.threads,
+        threads: outcome.threads,
         duration_seconds: options.duration.as_secs_f64(),
         measured_seconds: seconds,
         interrupted: outcome.interrupted,

@@ -17,6 +17,7 @@ pub(crate) const PERCENTILES: [f64; 8] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99
 pub(crate) struct Outcome<'a> {
     pub(crate) options: &'a LoadOptions,
     pub(crate) target: &'a Target,
+    pub(crate) threads: u32,
     pub(crate) measure: &'a Measure,
     /// The user ended it early.
     pub(crate) interrupted: bool,

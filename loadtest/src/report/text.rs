@@ -22,12 +22,9 @@ fn write(out: &mut String, outcome: &Outcome<'_>) -> std::fmt::Result {
     let per_second = |count: u64| count as f64 / seconds;
     let open = options.rate != Rate::Max;
     writeln!(out, "target       {}", outcome.target)?;
-    match options.rate {
-        Rate::PerSecond(rate) => {
-            let arrivals = format!("{:?}", options.arrivals).to_lowercase();
-            write!(out, "load         open loop, {rate} requests/s, {arrivals} arrivals")?;
-        }
+    match &options.rate {
         Rate::Max => write!(out, "load         closed loop")?,
+        rate => write!(out, "load         open loop, {rate}, {} arrivals", options.arrivals)?,
     }
     writeln!(out, ", {} connections, {:?}", options.connections, options.duration)?;
     if outcome.interrupted {

@@ -101,6 +101,13 @@ pub fn median(values: &[f64]) -> f64 {
     quantile(&sorted, 0.5)
 }
 
+/// A percentile (0 to 100) of everything that the intervals counted; `None` of nothing.
+#[must_use]
+pub fn percentile(intervals: &[Counts], percentile: f64) -> Option<u64> {
+    let pool = Pool::new(intervals);
+    (!pool.values.is_empty()).then(|| pool.whole(percentile) as u64)
+}
+
 /// A percentile (0 to 100) of a run, with its confidence interval. `None` where the data can't tell: fewer
 /// than ten intervals with requests, or fewer than ten requests beyond the percentile.
 #[must_use]

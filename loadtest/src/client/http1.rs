@@ -1,4 +1,4 @@
-//! Reads HTTP/1.1 answers in pieces of any size.
+//! Speaks HTTP/1.1: one request at a time, and its answer in pieces of any size.
 //!
 //! ```text
 //! Head ──final head──▶ Body ──its end──▶ Complete ──begin──▶ Head
@@ -8,53 +8,109 @@
 //! Invariants: bytes behind an answer are never taken for the next one, because nothing was asked for
 //! yet: they are an error.
 
+use super::failure::Failure;
+use super::request::Prepared;
+use super::wire::{Answer, Event, Output, Ticket};
 use crate::message::{Body, Framing, HEAD_BYTES_MAX, Head, Malformed, head_length};
 
-/// A complete answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    /// Bytes of content.
-    pub(crate) content_bytes: u64,
-    /// Whether the connection may carry another request.
-    pub(crate) keep_alive: bool,
-    /// The value of the header that is counted, if one is and it was there.
-    pub(crate) counted: Option<String>,
+/// A connection's worth of HTTP/1.1.
+pub(crate) struct Http1 {
+    reader: Reader,
+    /// The request whose answer is awaited.
+    ticket: Option<Ticket>,
+    /// Whether it carried a request before.
+    is_used: bool,
+    is_closing: bool,
+}
+
+impl Http1 {
+    /// A new connection; `counted` names the response header whose value answers carry.
+    pub(crate) fn new(counted: Option<&'static str>) -> Self {
+        let reader = Reader { is_head: false, partial: Vec::new(), state: State::Head, counted };
+        Http1 { reader, ticket: None, is_used: false, is_closing: false }
+    }
+
+    /// One request at a time.
+    pub(crate) fn room(&self) -> usize {
+        usize::from(self.ticket.is_none() && !self.is_closing)
+    }
+
+    /// Whether the last answer ended it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// Whether an answer to a request on a kept connection has not begun.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.is_used && !self.reader.has_begun()
+    }
+
+    /// Writes the request.
+    pub(crate) fn send(&mut self, ticket: Ticket, request: &Prepared, out: &mut Output<'_>) {
+        self.ticket = Some(ticket);
+        self.reader.is_head = request.is_head;
+        request.write_http1(out.random, out.bytes);
+    }
+
+    /// Reads answers.
+    ///
+    /// # Errors
+    /// Not HTTP/1.1, or bytes that nobody asked for.
+    pub(crate) fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Failure> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.ticket.is_none() {
+            return Err(Failure::Malformed);
+        }
+        if let Some((answer, keep_alive)) = self.reader.feed(bytes)? {
+            self.complete(answer, keep_alive, events);
+        }
+        Ok(())
+    }
+
+    /// The connection ended: that is the end of some answers.
+    pub(crate) fn on_close(&mut self, events: &mut Vec<Event>) {
+        if let Some((answer, _)) = self.reader.on_close() {
+            self.complete(answer, false, events);
+        }
+    }
+
+    fn complete(&mut self, answer: Answer, keep_alive: bool, events: &mut Vec<Event>) {
+        self.is_used = true;
+        self.is_closing = !keep_alive;
+        if let Some(ticket) = self.ticket.take() {
+            events.push(Event::Answered { ticket, answer });
+        }
+    }
 }
 
 /// Reads one answer after another.
-pub(crate) struct Reader {
+struct Reader {
     is_head: bool,
     /// A head that has not come whole yet.
     partial: Vec<u8>,
     state: State,
+    /// The header whose value answers carry.
+    counted: Option<&'static str>,
 }
 
 enum State {
     Head,
-    Body { body: Body, answer: Answer },
+    Body { body: Body, answer: Answer, keep_alive: bool },
 }
 
 impl Reader {
-    /// A reader for answers to HEAD requests, or to others.
-    pub(crate) fn new(is_head: bool) -> Self {
-        Reader { is_head, partial: Vec::new(), state: State::Head }
-    }
-
     /// Whether some of the current answer has come.
-    pub(crate) fn has_begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         !self.partial.is_empty() || matches!(self.state, State::Body { .. })
     }
 
-    /// Takes the next bytes. `counted` names the header whose value the answer carries.
+    /// Takes the next bytes; gives an answer that is complete, and whether the connection may carry another.
     ///
     /// # Errors
     /// An answer that is not HTTP/1.1, or bytes behind its end.
-    pub(crate) fn feed(
-        &mut self,
-        mut bytes: &[u8],
-        counted: Option<&'static str>,
-    ) -> Result<Option<Answer>, Malformed> {
+    fn feed(&mut self, mut bytes: &[u8]) -> Result<Option<(Answer, bool)>, Malformed> {
         loop {
             match &mut self.state {
                 State::Head => {
@@ -72,11 +128,11 @@ impl Reader {
                             None => return self.keep(&[]),
                         }
                     };
-                    let next = interpret(head, self.is_head, counted)?;
+                    let next = interpret(head, self.is_head, self.counted)?;
                     self.partial.clear();
                     bytes = rest;
-                    if let Some((framing, answer)) = next {
-                        self.state = State::Body { body: Body::new(framing), answer };
+                    if let Some((framing, answer, keep_alive)) = next {
+                        self.state = State::Body { body: Body::new(framing), answer, keep_alive };
                     }
                 }
                 State::Body { body, .. } => {
@@ -94,7 +150,7 @@ impl Reader {
     }
 
     /// The connection ended: the answer, if that was its proper end.
-    pub(crate) fn on_close(&mut self) -> Option<Answer> {
+    fn on_close(&mut self) -> Option<(Answer, bool)> {
         let ended = match &mut self.state {
             State::Body { body, .. } => body.on_close(),
             State::Head => false,
@@ -102,14 +158,16 @@ impl Reader {
         if ended { self.complete() } else { None }
     }
 
-    fn complete(&mut self) -> Option<Answer> {
+    fn complete(&mut self) -> Option<(Answer, bool)> {
         match std::mem::replace(&mut self.state, State::Head) {
-            State::Body { body, answer } => Some(Answer { content_bytes: body.length, ..answer }),
+            State::Body { body, answer, keep_alive } => {
+                Some((Answer { content_bytes: body.length, ..answer }, keep_alive))
+            }
             State::Head => None,
         }
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> Result<Option<Answer>, Malformed> {
+    fn keep(&mut self, bytes: &[u8]) -> Result<Option<(Answer, bool)>, Malformed> {
         self.partial.extend_from_slice(bytes);
         if self.partial.len() > HEAD_BYTES_MAX {
             return Err(Malformed("answer head too long"));
@@ -118,12 +176,12 @@ impl Reader {
     }
 }
 
-/// What a complete head says: framing and answer, or nothing if it is an interim one (1xx).
+/// What a complete head says: framing, answer and whether the connection lives on, or nothing if it is an interim one (1xx).
 fn interpret(
     head: &[u8],
     is_head: bool,
     counted: Option<&'static str>,
-) -> Result<Option<(Framing, Answer)>, Malformed> {
+) -> Result<Option<(Framing, Answer, bool)>, Malformed> {
     let head = Head::split(head)?;
     let (status, is_11) = status_line(head.start)?;
     if status == 101 {
@@ -147,7 +205,7 @@ fn interpret(
     let counted = counted
         .and_then(|name| head.values(name).next())
         .map(|value| String::from_utf8_lossy(value).into_owned());
-    Ok(Some((framing, Answer { status, content_bytes: 0, keep_alive, counted })))
+    Ok(Some((framing, Answer { status, counted, ..Answer::default() }, keep_alive)))
 }
 
 /// The status, and whether it is HTTP/1.1 (RFC 9112, section 4).
@@ -171,23 +229,32 @@ fn status_line(line: &[u8]) -> Result<(u16, bool), Malformed> {
 mod tests {
     use super::*;
 
-    fn read(wire: &str, is_head: bool, cut: usize) -> Result<Option<Answer>, Malformed> {
-        let mut reader = Reader::new(is_head);
-        match reader.feed(&wire.as_bytes()[..cut], Some("x-served-by"))? {
-            Some(answer) => Ok(Some(answer)),
-            None if cut == wire.len() => Ok(reader.on_close()),
-            None => {
-                Ok(reader.feed(&wire.as_bytes()[cut..], Some("x-served-by"))?.or_else(|| reader.on_close()))
-            }
+    fn read(wire: &str, is_head: bool, cut: usize) -> Result<Option<(Answer, bool)>, Failure> {
+        let mut http = Http1::new(Some("x-served-by"));
+        http.ticket = Some(7);
+        http.reader.is_head = is_head;
+        let mut events = Vec::new();
+        http.feed(&wire.as_bytes()[..cut], &mut events)?;
+        if events.is_empty() {
+            http.feed(&wire.as_bytes()[cut..], &mut events)?;
         }
+        if events.is_empty() {
+            http.on_close(&mut events);
+        }
+        Ok(events.pop().map(|event| match event {
+            Event::Answered { ticket: 7, answer } => (answer, !http.is_closing()),
+            other => panic!("{other:?}"),
+        }))
     }
 
     #[test]
     fn answers_are_the_same_at_every_split() {
         let check = |wire: &str, is_head, status, content_bytes, keep_alive, counted: Option<&str>| {
-            let expected = Answer { status, content_bytes, keep_alive, counted: counted.map(str::to_owned) };
+            let counted = counted.map(str::to_owned);
+            let expected = Answer { status, content_bytes, counted, grpc_status: None };
             for cut in 0..=wire.len() {
-                assert_eq!(read(wire, is_head, cut), Ok(Some(expected.clone())), "{wire:?} cut at {cut}");
+                let found = read(wire, is_head, cut);
+                assert_eq!(found, Ok(Some((expected.clone(), keep_alive))), "{wire:?} cut at {cut}");
             }
         };
         check(
@@ -239,5 +306,11 @@ mod tests {
         for cut in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh"] {
             assert_eq!(read(cut, false, cut.len()), Ok(None));
         }
+    }
+
+    #[test]
+    fn bytes_that_nobody_asked_for_are_an_error() {
+        let mut http = Http1::new(None);
+        assert_eq!(http.feed(b"HTTP/1.1 408 Too slow\r\n\r\n", &mut Vec::new()), Err(Failure::Malformed));
     }
 }
