@@ -17,7 +17,7 @@ use crate::measure::Measure;
 use crate::measure::intervals::Intervals;
 use crate::plan::Plan;
 use crate::progress::{Totals, Watch};
-use crate::report::{self, Outcome};
+use crate::report::{self, Ended, Outcome};
 use crate::scenario::file::Scenario;
 use crate::schedule::Schedule;
 use crate::sender::Facts;
@@ -39,19 +39,19 @@ pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Pr
         return knee::find(&options, scenario.as_ref(), knee, &stop);
     }
     let finished = run_once(&options, scenario.as_ref(), &stop, None)?;
-    let target = &finished.plan.items[0].request.target;
-    let measure = &finished.measure;
-    let (threads, interrupted) = (finished.plan.threads, finished.is_interrupted);
-    let outcome = Outcome { options: &options, target, threads, measure, interrupted };
-    report::write(&outcome).map_err(|e| Problem::io("can't write the report", &e))?;
-    if finished.measure.answered() == 0 {
+    let outcome = Outcome::of(&options, finished);
+    let failures =
+        report::write(&outcome, &options.report).map_err(|e| Problem::io("can't write the report", &e))?;
+    if outcome.measure.answered() == 0 {
         return Err(Problem::Failed("no request was answered".to_owned()));
+    }
+    if !failures.is_empty() {
+        return Err(Problem::Failed(failures.join("\npinion-load: ")));
     }
     Ok(())
 }
 
 /// What a run came to.
-#[expect(dead_code, reason = "reports show driver, start and certificate next")]
 pub(crate) struct Finished {
     pub(crate) plan: Plan,
     pub(crate) measure: Measure,
@@ -60,8 +60,7 @@ pub(crate) struct Finished {
     pub(crate) driver: Driver,
     /// When it began to send, in RFC 3339.
     pub(crate) started: String,
-    /// The user ended it early.
-    pub(crate) is_interrupted: bool,
+    pub(crate) ended: Ended,
 }
 
 /// Sends the load once; at `at` on this machine's monotonic clock, or as soon as everything is connected.
@@ -93,8 +92,12 @@ pub(crate) fn run_once(
     let (measure, facts, is_sure) = run_jobs(jobs, &watch)?;
     let steal = CpuTime::now().zip(before).map(|(after, before)| after.steal_since(before));
     let certificate = Certificate::of(&measure, &facts, steal);
-    let is_interrupted = stop.load(Ordering::Relaxed) && !is_sure;
-    Ok(Finished { plan, measure, certificate, driver, started, is_interrupted })
+    let ended = match stop.load(Ordering::Relaxed) {
+        _ if is_sure => Ended::Sure,
+        true => Ended::Signal,
+        false => Ended::Planned,
+    };
+    Ok(Finished { plan, measure, certificate, driver, started, ended })
 }
 
 fn jobs(

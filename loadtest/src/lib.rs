@@ -2,13 +2,14 @@
 //! of what a proxy does.
 //!
 //! It is a library as well, for what other programs of the workspace show and compute in the same way
-//! (`random`, `plot`, `stats`); the programs themselves are [`main`].
+//! (`random`, `plot`, `stats`, `result`); the programs themselves are [`main`].
 //!
 //! Invariants: nothing here comes from the proxy or from its library (a shared bug would hide itself);
 //! unsafe code lives in `sys.rs` alone.
 
 #![deny(unsafe_code)]
 
+mod assertion;
 mod certify;
 mod cli;
 mod client;
@@ -26,6 +27,7 @@ pub mod plot;
 mod progress;
 pub mod random;
 mod report;
+pub mod result;
 mod scenario;
 mod schedule;
 mod sender;
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
     let arguments = cli::Arguments::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
     let outcome = match arguments.command {
         Some(cli::Command::Origin(options)) => origin::run(&options),
+        Some(cli::Command::Compare(options)) => report::compare::run(&options),
         None => generator::run(arguments.load, &given),
     };
     match outcome {

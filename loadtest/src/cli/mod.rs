@@ -8,9 +8,9 @@ use std::fmt;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use load::{Arrivals, HttpVersion, LoadOptions, Rate, Threads};
+pub(crate) use load::{Arrivals, HttpVersion, LoadOptions, Rate, StageOption, Threads};
 pub(crate) use origin::{Driver, OriginOptions};
-pub(crate) use report::ReportOptions;
+pub(crate) use report::{CompareOptions, ReportOptions};
 
 const LOAD_EXAMPLES: &str = "\
 Examples:
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     /// Serves scripted answers over HTTP/1.1
     #[command(after_help = origin::EXAMPLES)]
     Origin(OriginOptions),
+    /// Compares the JSON reports of several runs
+    Compare(CompareOptions),
 }
 
 /// Why the program could not do what it was asked.

@@ -29,6 +29,19 @@ pub(crate) const NANOS_MAX: u64 = 3_600_000_000_000;
 /// How many different values of the counted header are told apart; the rest are `(other)`.
 const COUNTED_VALUES_MAX: usize = 1000;
 
+/// Every kind of error.
+pub(crate) const FAILURES: [Failure; 9] = [
+    Failure::Connect,
+    Failure::Tls,
+    Failure::Reset,
+    Failure::Closed,
+    Failure::Malformed,
+    Failure::Refused,
+    Failure::Stream,
+    Failure::Timeout,
+    Failure::Unsent,
+];
+
 /// A histogram of nanoseconds with three significant digits.
 pub(crate) fn histogram() -> Histogram<u64> {
     // INVARIANT: the bounds are constants that the histogram accepts.

@@ -112,8 +112,17 @@ pub fn percentile(intervals: &[Counts], percentile: f64) -> Option<u64> {
 /// than ten intervals with requests, or fewer than ten requests beyond the percentile.
 #[must_use]
 pub fn estimate(intervals: &[Counts], percentile: f64) -> Option<Estimate> {
+    estimates(intervals, &[percentile]).pop().flatten()
+}
+
+/// The same for several percentiles at once.
+#[must_use]
+pub fn estimates(intervals: &[Counts], percentiles: &[f64]) -> Vec<Option<Estimate>> {
     let pool = Pool::new(intervals);
-    pool.tells(percentile).then(|| around(pool.whole(percentile), pool.draws(percentile, DRAWS, SEED)))
+    let one = |&percentile: &f64| {
+        pool.tells(percentile).then(|| around(pool.whole(percentile), pool.draws(percentile, DRAWS, SEED)))
+    };
+    percentiles.iter().map(one).collect()
 }
 
 /// Half the width of a percentile's confidence interval as a share of the percentile: 0.05 is ±5 %. Quick
