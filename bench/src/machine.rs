@@ -1,57 +1,44 @@
 //! What a reader of measurements has to know about the machine.
 
-use std::fmt;
 use std::fs;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-/// The machine that measured.
-#[derive(Clone, Debug)]
+/// The machine on which something was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Machine {
-    cpus: usize,
-    model: String,
-    kernel: String,
-    congestion_control: String,
-    /// How the clock rate is chosen, where the kernel chooses.
-    governor: Option<String>,
+    /// The CPU's name.
+    pub(crate) cpu: String,
+    /// How many of them this program may use.
+    pub(crate) cpus: usize,
+    /// The kernel's release.
+    pub(crate) kernel: String,
+    /// TCP's congestion control, which changes the cost of loopback by some percent.
+    pub(crate) congestion_control: String,
 }
 
 impl Machine {
     /// This one.
     pub(crate) fn here() -> Self {
-        let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
-        let cpu = read("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu.lines().find(|line| line.starts_with("model name"));
-        let model = model.and_then(|line| line.split_once(':')).map_or("unknown", |(_, name)| name.trim());
-        let text = |path| read(path).unwrap_or_else(|_| "unknown".to_owned());
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let info = read("/proc/cpuinfo");
+        let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         Machine {
+            cpu: model.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned()),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
-            model: model.to_owned(),
-            kernel: text("/proc/sys/kernel/osrelease"),
-            congestion_control: text("/proc/sys/net/ipv4/tcp_congestion_control"),
-            governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").ok(),
+            kernel: read("/proc/sys/kernel/osrelease"),
+            congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
         }
-    }
-
-    /// For reports.
-    pub(crate) fn json(&self) -> Value {
-        json!({
-            "cpus": self.cpus,
-            "cpu_model": self.model,
-            "kernel": self.kernel,
-            "congestion_control": self.congestion_control,
-            "governor": self.governor,
-        })
     }
 }
 
-impl fmt::Display for Machine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} CPUs ({}), Linux {}", self.cpus, self.model, self.kernel)?;
-        write!(f, ", TCP congestion control {}, loopback", self.congestion_control)?;
-        match &self.governor {
-            Some(governor) => write!(f, ", governor {governor}"),
-            None => Ok(()),
-        }
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Machine { cpu, cpus, kernel, congestion_control } = self;
+        write!(
+            f,
+            "{cpus} CPUs ({cpu}), Linux {kernel}, TCP congestion control {congestion_control}, loopback"
+        )
     }
 }

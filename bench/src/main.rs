@@ -1,8 +1,12 @@
-//! `pinion-bench`: the demo, the comparison with other proxies, and the micro benchmarks.
+//! `pinion-bench`: the demo, the gate against regressions, the comparison with other proxies, and the
+//! micro benchmarks.
 
 #![forbid(unsafe_code)]
 
+mod counting;
+mod cpu;
 mod demo;
+mod gate;
 mod machine;
 mod micro;
 mod peers;
@@ -25,6 +29,7 @@ type Problem = String;
 const EXAMPLES: &str = "\
 Examples:
   pinion-bench demo --for 30s
+  pinion-bench gate --base main
   pinion-bench peers
   pinion-bench peers --sections lockstep --bodies 100 --in-flight 1,64 --repeats 3
   pinion-bench micro --only route --html growth.html";
@@ -41,6 +46,8 @@ struct Arguments {
 enum Command {
     /// Shows the proxy at work: a header route and a weighted split under load
     Demo(demo::Options),
+    /// Says whether a candidate is slower than its base
+    Gate(Box<gate::Options>),
     /// Compares CPU time, throughput, latency and memory with nginx, HAProxy, Envoy and Pingora
     Peers(Box<peers::Options>),
     /// Times each decision on a request's way, counts its instructions, and judges how they grow
@@ -59,6 +66,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
+        Command::Gate(options) => return gate::run(&options),
         Command::Peers(options) => peers::run(&options),
         Command::Micro(options) => micro::run(&options),
         Command::MicroRun(options) => micro::run_one(&options),

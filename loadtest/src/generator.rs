@@ -1,76 +1,142 @@
 //! A run of the generator: from the options to the report.
 //!
 //! ```text
-//! options ─ request bytes ─ address ─▶ sender threads: connect │ (all wait for each other) │ send … ─▶ merge ─▶ report
+//! options, scenario ─▶ Plan ─▶ sender threads: connect │ (all wait for each other) │ send … ─▶ merge ─▶ judge ─▶ report
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 
-use crate::cli::{LoadOptions, Problem, Rate};
-use crate::client::connection::Peer;
-use crate::client::request::prepare;
+use clap::ArgMatches;
+
+use crate::certify::{Certificate, CpuTime};
+use crate::cli::{Driver, LoadOptions, Problem};
 use crate::clock::nanos;
 use crate::job::{Job, Pace, Start};
 use crate::measure::Measure;
-use crate::progress::{self, Totals};
-use crate::report::{self, Outcome};
+use crate::measure::intervals::Intervals;
+use crate::plan::Plan;
+use crate::progress::{Totals, Watch};
+use crate::report::{self, Ended, Outcome};
+use crate::scenario::file::Scenario;
 use crate::schedule::Schedule;
-use crate::{sender, sys};
+use crate::sender::Facts;
+use crate::{knee, sender, sys, timestamp};
 
 /// Sends the load and reports.
 ///
 /// # Errors
 /// What was asked for makes no sense, nothing could be connected to, or no request was answered.
-pub(crate) fn run(options: &LoadOptions) -> Result<(), Problem> {
+pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Problem> {
     sys::block_termination();
-    let target = options.url.as_ref().ok_or_else(|| Problem::Usage("a URL is needed".to_owned()))?;
-    check(options)?;
-    let request = Arc::new(prepare(options, target)?);
-    let peer = match &options.unix {
-        Some(path) => Peer::Unix(path.clone()),
-        None => Peer::Tcp(
-            target.resolve().map_err(|e| Problem::io(format_args!("can't find {}", target.authority), &e))?,
-        ),
-    };
-    // The name lives as long as the program, so that no answer has to copy it.
-    let counted =
-        options.count_header.as_ref().map(|name| &*Box::leak(name.to_ascii_lowercase().into_boxed_str()));
-    let threads = options.threads.min(options.connections);
-    let start = Arc::new(Start { barrier: Barrier::new(threads as usize), clock: OnceLock::new() });
-    let (stop, totals) = (Arc::new(AtomicBool::new(false)), Arc::new(Totals::default()));
+    let scenario = options.scenario.as_deref().map(Scenario::read).transpose()?;
+    if let Some(scenario) = &scenario {
+        scenario.apply(&mut options, given)?;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
     watch_signals(&stop)?;
-
-    let jobs = (0..threads).map(|thread| Job {
-        peer: peer.clone(),
-        request: Arc::clone(&request),
-        counted,
-        connections: share(options.connections, thread, threads),
-        pace: pace(options, thread, threads),
-        warmup: nanos(options.warmup),
-        end: nanos(options.warmup.saturating_add(options.duration)),
-        timeout: nanos(options.timeout),
-        start: Arc::clone(&start),
-        stop: Arc::clone(&stop),
-        totals: Arc::clone(&totals),
-    });
-    let measure = run_jobs(jobs, options.report.quiet, &totals, &start)?;
-    let outcome = Outcome { options, target, measure: &measure, interrupted: stop.load(Ordering::Relaxed) };
-    report::write(&outcome).map_err(|e| Problem::io("can't write the report", &e))?;
-    if measure.answered() == 0 {
+    if let Some(knee) = &options.find_knee {
+        return knee::find(&options, scenario.as_ref(), knee, &stop);
+    }
+    let finished = run_once(&options, scenario.as_ref(), &stop, None)?;
+    let outcome = Outcome::of(&options, finished);
+    let failures =
+        report::write(&outcome, &options.report).map_err(|e| Problem::io("can't write the report", &e))?;
+    if outcome.measure.answered() == 0 {
         return Err(Problem::Failed("no request was answered".to_owned()));
+    }
+    if !failures.is_empty() {
+        return Err(Problem::Failed(failures.join("\npinion-load: ")));
     }
     Ok(())
 }
 
-fn check(options: &LoadOptions) -> Result<(), Problem> {
-    if options.duration.is_zero() {
-        return Err(Problem::Usage("a run needs a --duration above zero".to_owned()));
-    }
-    if options.timeout.is_zero() {
-        return Err(Problem::Usage("answers need a --timeout above zero".to_owned()));
-    }
-    Ok(())
+/// What a run came to.
+pub(crate) struct Finished {
+    pub(crate) plan: Plan,
+    pub(crate) measure: Measure,
+    pub(crate) certificate: Certificate,
+    /// The driver that was used.
+    pub(crate) driver: Driver,
+    /// When it began to send, in RFC 3339.
+    pub(crate) started: String,
+    pub(crate) ended: Ended,
+}
+
+/// Sends the load once; at `at` on this machine's monotonic clock, or as soon as everything is connected.
+///
+/// # Errors
+/// What was asked for makes no sense, or nothing could be connected to.
+pub(crate) fn run_once(
+    options: &LoadOptions,
+    scenario: Option<&Scenario>,
+    stop: &Arc<AtomicBool>,
+    at: Option<u64>,
+) -> Result<Finished, Problem> {
+    let plan = Plan::new(options, scenario)?;
+    let driver =
+        sender::choose_driver(options.driver).map_err(|e| Problem::io("io_uring is not to be had", &e))?;
+    let start = Arc::new(Start { barrier: Barrier::new(plan.threads as usize), clock: OnceLock::new(), at });
+    let totals: Vec<_> = (0..plan.threads).map(|_| Arc::new(Totals::default())).collect();
+    let jobs = jobs(options, &plan, driver, (&start, stop, &totals));
+    let watch = Watch {
+        totals: &totals,
+        start: &start,
+        end: plan.end,
+        done: &AtomicBool::new(false),
+        stop,
+        quiet: options.report.quiet,
+        until: options.report.until_ci,
+    };
+    let (started, before) = (timestamp::now(), CpuTime::now());
+    let (measure, facts, is_sure) = run_jobs(jobs, &watch)?;
+    let steal = CpuTime::now().zip(before).map(|(after, before)| after.steal_since(before));
+    let certificate = Certificate::of(&measure, &facts, steal);
+    let ended = match stop.load(Ordering::Relaxed) {
+        _ if is_sure => Ended::Sure,
+        true => Ended::Signal,
+        false => Ended::Planned,
+    };
+    Ok(Finished { plan, measure, certificate, driver, started, ended })
+}
+
+fn jobs(
+    options: &LoadOptions,
+    plan: &Plan,
+    driver: Driver,
+    (start, stop, totals): (&Arc<Start>, &Arc<AtomicBool>, &[Arc<Totals>]),
+) -> Vec<Job> {
+    // The name lives as long as the program, so that no answer has to copy it.
+    let counted =
+        options.count_header.as_ref().map(|name| &*Box::leak(name.to_ascii_lowercase().into_boxed_str()));
+    let interval = Intervals::length_for(nanos(plan.duration()));
+    let threads = plan.threads;
+    (0..threads)
+        .map(|thread| Job {
+            thread,
+            cpu: plan.cpus[thread as usize],
+            driver,
+            items: Arc::clone(&plan.items),
+            groups: Arc::clone(&plan.groups),
+            group_of: Arc::clone(&plan.group_of),
+            counted,
+            connections: share(options.connections, thread, threads),
+            idle_connections: share(options.idle_connections, thread, threads),
+            streams: options.streams,
+            requests_per_connection: options.requests_per_connection.unwrap_or(u64::MAX),
+            churn: options.new_connections.map(|rate| 1e9 / rate * f64::from(threads)),
+            sources: options.source.clone(),
+            pace: pace(options, plan, thread),
+            seed: options.seed,
+            warmup: plan.warmup,
+            end: plan.end,
+            timeout: nanos(options.timeout),
+            interval,
+            start: Arc::clone(start),
+            stop: Arc::clone(stop),
+            totals: Arc::clone(&totals[thread as usize]),
+        })
+        .collect()
 }
 
 /// Part `index` of `parts` of a whole that need not divide evenly.
@@ -78,15 +144,14 @@ fn share(whole: u32, index: u32, parts: u32) -> usize {
     (whole / parts + u32::from(index < whole % parts)) as usize
 }
 
-fn pace(options: &LoadOptions, thread: u32, threads: u32) -> Pace {
+fn pace(options: &LoadOptions, plan: &Plan, thread: u32) -> Pace {
     let limit = options.requests.unwrap_or(u64::MAX);
-    match options.rate {
-        Rate::PerSecond(rate) => {
-            let end = nanos(options.warmup.saturating_add(options.duration));
-            Pace::Open(Schedule::new(options.arrivals, rate, end, limit, (thread, threads), options.seed))
+    match &plan.timing {
+        Some(timing) => {
+            Pace::Open(Schedule::new(timing, plan.end, limit, (thread, plan.threads), options.seed))
         }
-        Rate::Max => {
-            let threads = u64::from(threads);
+        None => {
+            let threads = u64::from(plan.threads);
             Pace::Closed { left: limit / threads + u64::from(u64::from(thread) < limit % threads) }
         }
     }
@@ -107,28 +172,31 @@ fn watch_signals(stop: &Arc<AtomicBool>) -> Result<(), Problem> {
         .map_err(|e| Problem::io("can't start a thread", &e))
 }
 
-fn run_jobs(
-    jobs: impl Iterator<Item = Job>,
-    quiet: bool,
-    totals: &Totals,
-    start: &Start,
-) -> Result<Measure, Problem> {
-    let done = AtomicBool::new(false);
+/// Runs all threads to their end: what they measured, what the kernel says of each, and whether they ended
+/// because enough was sure.
+fn run_jobs(jobs: Vec<Job>, watch: &Watch<'_>) -> Result<(Measure, Vec<Facts>, bool), Problem> {
     std::thread::scope(|scope| {
-        let senders: Vec<_> = jobs.map(|job| scope.spawn(move || sender::run(job))).collect();
-        if !quiet {
-            scope.spawn(|| progress::show(totals, start, &done));
-        }
-        let mut measure = Measure::new();
+        let senders: Vec<_> = jobs.into_iter().map(|job| scope.spawn(move || sender::run(job))).collect();
+        let watcher = scope.spawn(|| watch.run());
+        let mut measure: Option<Measure> = None;
+        let mut facts = Vec::new();
         let mut outcome = Ok(());
         for sender in senders {
             match sender.join() {
-                Ok(Ok(part)) => measure.merge(&part),
+                Ok(Ok((part, part_facts))) => {
+                    facts.push(part_facts);
+                    match &mut measure {
+                        Some(measure) => measure.merge(&part),
+                        None => measure = Some(part),
+                    }
+                }
                 Ok(Err(error)) => outcome = Err(Problem::io("can't send", &error)),
                 Err(_) => outcome = Err(Problem::Failed("a sending thread panicked".to_owned())),
             }
         }
-        done.store(true, Ordering::Relaxed);
-        outcome.map(|()| measure)
+        watch.done.store(true, Ordering::Relaxed);
+        let is_sure = watcher.join().unwrap_or(false);
+        let measure = measure.ok_or_else(|| Problem::Failed("nothing was sent".to_owned()));
+        outcome.and(measure).map(|measure| (measure, facts, is_sure))
     })
 }

@@ -71,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
     if counter.is_none() {
         eprintln!("LEFT OUT: instructions, so growth is not judged (on Debian: apt-get install valgrind)");
     }
-    let program = programs::this_program()?;
+    let program = programs::own()?;
     let mut findings = Vec::new();
     for group in groups {
         if stop.is_set() {

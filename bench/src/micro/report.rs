@@ -101,7 +101,7 @@ pub(super) fn json(findings: &[Finding], verdicts: &[Verdict], machine: &Machine
     let report: Value = json!({
         "format": FORMAT,
         "program": concat!("pinion-bench ", env!("CARGO_PKG_VERSION")),
-        "machine": machine.json(),
+        "machine": machine,
         "debug_build": cfg!(debug_assertions),
         "findings": findings.iter().map(finding).collect::<Vec<_>>(),
         "growth": verdicts.iter().map(verdict).collect::<Vec<_>>(),

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::account::cpu::{self, Ticks};
 use super::address::Address;
 use super::http::{Connection, READ_BYTES, request};
+use crate::cpu::{self, Ticks};
 use crate::{Problem, units};
 
 /// Options of one client run.

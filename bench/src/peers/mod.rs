@@ -11,13 +11,13 @@
 //! Invariants: everything is started afresh for each measurement; subjects are measured in turns, there and
 //! back; a subject that does less than the others is not compared.
 
-mod account;
 mod address;
 mod answers;
 pub(crate) mod floor;
 mod http;
 pub(crate) mod lockstep;
 mod measure;
+mod memory;
 mod plan;
 mod report;
 mod results;
@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity};
 
+use crate::cpu;
 use crate::machine::Machine;
 use crate::programs::Programs;
 use crate::signals::Stop;
@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
     let found = find::find(&options.subjects, &options.find, &programs)?;
     let cases = options.plan.cases();
     raise_descriptor_limit();
-    let (cpu, other_cpu) = cpus(options)?;
+    let (cpu, other_cpu) = cpus(options);
     let stop = Stop::watch()?;
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let setting = Setting {
@@ -199,19 +199,15 @@ fn check_all(
 }
 
 /// The proxy's CPU, and that of client and upstream where the proxy is alone.
-///
-/// # Errors
-/// The system does not tell which may be used.
-fn cpus(options: &Options) -> Result<(u32, u32), Problem> {
-    let allowed = sched_getaffinity(None).map_err(|e| format!("can't tell which CPUs may be used: {e}"))?;
-    let usable: Vec<u32> = (0..CpuSet::MAX_CPU as u32).filter(|&cpu| allowed.is_set(cpu as usize)).collect();
+fn cpus(options: &Options) -> (u32, u32) {
+    let usable: Vec<u32> = cpu::allowed().into_iter().filter_map(|cpu| u32::try_from(cpu).ok()).collect();
     let cpu = options.cpu.or(usable.first().copied()).unwrap_or(0);
     let another = usable.iter().copied().find(|&usable| usable != cpu);
     let other = options.other_cpu.or(another).unwrap_or(cpu);
     if cpu == other {
         eprintln!("One CPU for everything: only the lockstep section and memory mean something.");
     }
-    Ok((cpu, other))
+    (cpu, other)
 }
 
 /// As many descriptors as this user may have, for this program and those it starts. Fewer are no problem

@@ -14,13 +14,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::account::cpu;
 use super::address::{Address, Transport};
 use super::answers;
 use super::subject::Subject;
 use super::subject::configure::{self, Place};
 use super::subject::find::Found;
 use crate::Problem;
+use crate::cpu;
 use crate::ports::Ports;
 use crate::process::{Process, command_line};
 use crate::programs::Programs;

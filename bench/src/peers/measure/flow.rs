@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Problem;
-use crate::peers::account::cpu::{self, Ticks};
+use crate::cpu::{self, Ticks};
 use crate::peers::address::Address;
 use crate::peers::plan::{Case, Section};
 use crate::peers::results::{Figure, Sample};

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Problem;
-use crate::peers::account::memory::private_bytes;
 use crate::peers::http::{Connection, READ_BYTES, request};
+use crate::peers::memory::private_bytes;
 use crate::peers::plan::Case;
 use crate::peers::results::{Figure, Sample};
 use crate::peers::stage::{Layout, Setting};

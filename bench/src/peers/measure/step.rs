@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use crate::Problem;
-use crate::peers::account::calls;
+use crate::counting;
 use crate::peers::plan::Case;
 use crate::peers::results::{Figure, Sample};
-use crate::peers::stage::{Layout, Setting, Stage, number, run_client};
+use crate::peers::stage::{Layout, Setting, Stage, number, report, run_client};
 use crate::peers::subject::Subject;
 
 /// Measures CPU time.
@@ -36,10 +36,11 @@ pub(in crate::peers) fn system_calls(
     case: Case,
 ) -> Result<Sample, Problem> {
     let stage = setting.start(subject, case.transport, Layout::Lockstep)?;
-    let client = client(setting, &stage, case);
-    let (count, report) = calls::count(&stage.processes(), stage.folder.path(), &client)?;
-    let requests = number(&report["requests_with_warmup"], "requests_with_warmup")?;
-    Ok(Sample(count.map(|count| (Figure::SystemCalls, count as f64 / requests)).into_iter().collect()))
+    let client = || client(setting, &stage, case);
+    let counted = counting::system_calls(&stage.processes(), stage.folder.path(), client)?;
+    let Some((count, output)) = counted else { return Ok(Sample::default()) };
+    let requests = number(&report(&output.stdout)?["requests_with_warmup"], "requests_with_warmup")?;
+    Ok(Sample(vec![(Figure::SystemCalls, count as f64 / requests)]))
 }
 
 fn client(setting: &Setting<'_>, stage: &Stage, case: Case) -> Command {

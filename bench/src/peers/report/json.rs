@@ -30,7 +30,7 @@ pub(in crate::peers) fn render(results: &Results, setup: &Setup) -> String {
         "program": concat!("pinion-bench ", env!("CARGO_PKG_VERSION")),
         "command": setup.command,
         "started_unix_seconds": setup.started,
-        "machine": setup.machine.json(),
+        "machine": setup.machine,
         "debug_build": cfg!(debug_assertions),
         "repeats": results.repeats,
         "ended_early": results.ended_early,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::Subject;
 use crate::Problem;
-use crate::programs::Programs;
+use crate::programs::{Programs, target_folder};
 
 /// Folders that hold servers but are in the `PATH` of few users.
 const SERVER_FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin"];
@@ -125,12 +125,6 @@ fn version(subject: Subject, program: &Path) -> Result<String, Problem> {
 fn shortened(line: &str) -> String {
     let line = line.rsplit_once("  version: ").map_or(line, |(_, version)| version);
     line.split(" - https://").next().unwrap_or(line).to_owned()
-}
-
-/// The folder that cargo builds into: this program is in `TARGET/PROFILE`.
-fn target_folder(bench: &Path) -> Result<PathBuf, Problem> {
-    let folder = bench.parent().and_then(Path::parent);
-    folder.map(Path::to_owned).ok_or_else(|| format!("{} is in no build folder", bench.display()))
 }
 
 fn build_pingora(target: &Path) -> Result<(), Problem> {
