@@ -22,16 +22,29 @@ fn parse(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn memory_that_is_written_to_is_counted() {
         assert_eq!(parse("Rss: 9 kB\nPrivate_Clean:  1 kB\nPrivate_Dirty:  2 kB\n"), Some(3 * 1024));
         assert_eq!(parse("Rss: 9 kB\n"), None);
-        let before = private_bytes(std::process::id()).unwrap();
-        let block = std::hint::black_box(vec![1_u8; 64 << 20]);
-        let after = private_bytes(std::process::id()).unwrap();
-        assert!(after > before + (48 << 20), "{before} {after}");
-        drop(block);
+        // Two shells, one of which keeps 20 MB.
+        let [small, large] = ["x=", "x=$(head -c 20000000 /dev/zero | tr '\\0' a)"].map(|keep| {
+            let script = format!("{keep}; echo up; read line; echo $x >/dev/null");
+            let mut shell = Command::new("sh")
+                .args(["-c", &script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            shell.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+            let bytes = private_bytes(shell.id()).unwrap();
+            drop(shell.stdin.take());
+            shell.wait().unwrap();
+            bytes
+        });
+        assert!(large > small + 19_000_000, "{small} {large}");
         assert_eq!(private_bytes(u32::MAX - 1), None);
     }
 }
