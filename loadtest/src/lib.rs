@@ -16,7 +16,6 @@ mod cli;
 mod client;
 mod clock;
 mod generator;
-#[cfg_attr(not(test), expect(dead_code, reason = "the server half comes into use with the origin"))]
 mod http2;
 mod job;
 mod knee;
