@@ -9,6 +9,7 @@
 
 #![deny(unsafe_code)]
 
+mod agent;
 mod assertion;
 mod certify;
 mod cli;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
     let arguments = cli::Arguments::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
     let outcome = match arguments.command {
         Some(cli::Command::Origin(options)) => origin::run(&options),
+        Some(cli::Command::Agent(options)) => agent::run(&options),
         Some(cli::Command::Compare(options)) => report::compare::run(&options),
         None => generator::run(arguments.load, &given),
     };
