@@ -15,7 +15,6 @@ mod cli;
 mod client;
 mod clock;
 mod generator;
-#[cfg_attr(not(test), expect(dead_code, reason = "the server half comes into use with the origin"))]
 mod http2;
 mod job;
 mod knee;
@@ -28,6 +27,7 @@ mod progress;
 pub mod random;
 mod report;
 pub mod result;
+mod samples;
 mod scenario;
 mod schedule;
 mod sender;

@@ -258,7 +258,13 @@ impl Core {
     /// Ends a connection that has nothing on it, and opens another one in its place.
     pub(super) fn replace(&mut self, index: usize) {
         let slot = &mut self.slots[index];
+        if let Some(wire) = &mut slot.wire {
+            let bytes = if slot.tls.is_some() { &mut self.plain_out } else { &mut slot.out };
+            wire.end(&mut Output { bytes, random: &mut self.random });
+        }
         if let Some(tls) = &mut slot.tls {
+            tls.send(&self.plain_out, &mut slot.out);
+            self.plain_out.clear();
             tls.close(&mut slot.out);
         }
         self.flush(index);
@@ -287,9 +293,11 @@ impl Core {
     pub(super) fn churn(&mut self, now: u64) {
         let Some(gap) = self.job.churn else { return };
         while let Some((at, index)) = self.churn.filter(|(at, _)| *at <= now as f64) {
-            self.churn = Some((at + gap, (index + 1) % self.slots.len()));
+            // Those that are to stay idle stand behind the others.
+            let active = self.slots.len() - self.job.idle_connections;
+            self.churn = Some((at + gap, (index + 1) % active));
             let slot = &mut self.slots[index];
-            if slot.phase == Phase::Ready && !slot.is_idle {
+            if slot.phase == Phase::Ready {
                 slot.is_retiring = true;
                 if slot.is_spent() {
                     self.replace(index);

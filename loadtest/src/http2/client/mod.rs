@@ -157,13 +157,9 @@ impl Client {
     }
 
     /// How many requests wait for their answer.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.by_ticket.len()
-    }
-
-    /// The tickets in flight, in no order: those that are left when the connection is lost.
-    pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        self.by_ticket.keys().copied()
     }
 
     /// Sends a whole request, of which there must be [`room`](Self::room); `block` is what
@@ -171,8 +167,7 @@ impl Client {
     pub(crate) fn request(&mut self, ticket: Ticket, block: &[u8], body: &Arc<[u8]>, out: &mut Vec<u8>) {
         let id = self.open(ticket, block, body.is_empty(), out);
         if !body.is_empty() && !self.write_now(id, body, true, out) {
-            self.send_shared(id, body, out);
-            self.finish(id, out);
+            self.send_shared(id, body, true, out);
         }
     }
 
@@ -189,14 +184,16 @@ impl Client {
         if let Some(&id) = self.by_ticket.get(&ticket)
             && !self.write_now(id, data, false, out)
         {
-            self.send_shared(id, data, out);
+            self.send_shared(id, data, false, out);
         }
     }
 
     /// Ends this side of a call. Nothing happens if the call has ended.
     pub(crate) fn finish_stream(&mut self, ticket: Ticket, out: &mut Vec<u8>) {
-        if let Some(&id) = self.by_ticket.get(&ticket) {
-            self.finish(id, out);
+        if let Some(&id) = self.by_ticket.get(&ticket)
+            && let Some(stream) = self.streams.by_id(id)
+        {
+            stream.outgoing.finish(id, &mut self.peer, out);
         }
     }
 
@@ -205,6 +202,12 @@ impl Client {
         if let Some(id) = self.by_ticket.remove(&ticket) {
             self.reset(id, code::CANCEL, out);
         }
+    }
+
+    /// Goes on as if the streams before `next_stream` had been used.
+    #[cfg(test)]
+    pub(crate) fn skip_to(&mut self, next_stream: u32) {
+        self.next_stream = next_stream;
     }
 
     /// Opens the next stream.
@@ -229,21 +232,17 @@ impl Client {
     }
 
     /// Sends content as windows allow.
-    fn send_shared(&mut self, id: u32, content: &Arc<[u8]>, out: &mut Vec<u8>) {
+    fn send_shared(&mut self, id: u32, content: &Arc<[u8]>, end: bool, out: &mut Vec<u8>) {
         if let Some(stream) = self.streams.by_id(id)
             && stream.outgoing.is_open()
         {
             // ALLOC: a count goes up; the content itself is shared.
             stream.outgoing.push(Arc::clone(content));
+            if end {
+                stream.outgoing.finish(id, &mut self.peer, out);
+            }
             self.ready.list(id, &mut stream.outgoing);
             self.pump(out);
-        }
-    }
-
-    /// Ends this side of a stream.
-    fn finish(&mut self, id: u32, out: &mut Vec<u8>) {
-        if let Some(stream) = self.streams.by_id(id) {
-            stream.outgoing.finish(id, &mut self.peer, out);
         }
     }
 
