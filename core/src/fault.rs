@@ -176,7 +176,7 @@ faults! {
     StaleConnection: "stale_connection" Upstream Exchange 503 "UC" Idempotent Keep "upstream closed the connection";
     /// The upstream closed or reset the connection before a complete response head.
     UpstreamClosed: "upstream_closed" Upstream Exchange 503 "UC" Idempotent Keep "upstream closed the connection before responding";
-    /// The response head is malformed or could be read in two ways.
+    /// The response head is malformed, could be read in two ways, or switches to a protocol that was not offered.
     UpstreamMalformed: "upstream_malformed" Upstream Exchange 502 "UPE" Never Keep "malformed upstream response";
     /// The response head is beyond its limit.
     UpstreamHeadTooLarge: "upstream_head_too_large" Upstream Exchange 502 "UPE" Never Keep "upstream response header section too large";
@@ -190,6 +190,12 @@ faults! {
     UpstreamBadBody: "upstream_bad_body" Upstream Respond 0 "UPE" Never Abort "malformed upstream response body";
     /// The response body made no progress within its idle time, after the head was passed on.
     UpstreamStalled: "upstream_stalled" Upstream Respond 0 "UT" Never Abort "upstream response stalled";
+    /// A tunnel moved no byte for `tunnel_idle`.
+    TunnelIdle: "tunnel_idle" Proxy Respond 0 "SI" Never Abort "tunnel idle for too long";
+    /// A tunnel lasted for `tunnel_max`.
+    TunnelTimeout: "tunnel_timeout" Proxy Respond 0 "DT" Never Abort "tunnel lasted too long";
+    /// The upstream reset the connection of a tunnel.
+    TunnelReset: "tunnel_reset" Upstream Respond 0 "UC" Never Abort "upstream reset the tunnel";
     /// The proxy is stopping and its drain deadline has passed.
     Drained: "drained" Proxy Respond 503 "DRN" Never Close "proxy is shutting down";
 }

@@ -193,6 +193,7 @@ fn spec(rule: &Rule) -> RouteSpec {
             index: RouteIndex(0),
             name: "r".into(),
             action: Action::Cluster(ClusterIndex(0)),
+            connect: false,
             timeout: None,
             retry: None,
             request_headers: HeaderEdits::default(),

@@ -14,6 +14,7 @@ fn spec(host: HostMatch, path: PathMatch) -> RouteSpec {
             index: RouteIndex(0),
             name: "r".into(),
             action: Action::Cluster(ClusterIndex(0)),
+            connect: false,
             timeout: None,
             retry: None,
             request_headers: HeaderEdits::default(),

@@ -82,8 +82,8 @@ section! {
         need address: Address;
         /// What is spoken there; `auto` detects the HTTP version.
         has protocol: Protocol = Protocol::Auto;
-        /// Protocols that a request may upgrade to.
-        has upgrades: Vec<At<Upgrade>> = vec![At::preset(Upgrade::Websocket)];
+        /// Protocols that a request may upgrade to, `*` for every one. Other versions of HTTP are never passed on.
+        has upgrades: Vec<At<Upgrade>> = vec![At::preset(Upgrade::websocket())];
         /// Whether a client that has closed its sending side still waits for answers.
         has half_close: bool = false;
         /// How long the listener waits for clients.
@@ -112,6 +112,10 @@ section! {
         has idle: Time = seconds(60);
         /// Bytes a second that a transfer must keep on average, judged after 5 s; `0B` is off.
         has min_rate: Size = Size(240);
+        /// Without a byte in either direction of a tunnel (an upgraded connection, CONNECT): it is closed.
+        has tunnel_idle: Time = seconds(3_600);
+        /// How long a tunnel may last: it is closed. Default: no limit.
+        may tunnel_max: Time;
     }
 }
 
@@ -168,7 +172,9 @@ section! {
         may split: Vec<At<SplitPart>>;
         /// The proxy answers by itself.
         may direct_response: DirectResponse;
-        /// From the request's first byte to the last byte of its answer: 504. Default: none.
+        /// Whether CONNECT requests that the route takes become tunnels to its cluster. Else they are refused.
+        has connect: bool = false;
+        /// From the request's first byte to the last byte of its answer: 504. Never for tunnels. Default: none.
         may timeout: Time;
         /// Whether and when a request is tried again. Default: only what is always safe.
         may retry: Retry;

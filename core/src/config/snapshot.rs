@@ -18,6 +18,7 @@ use ipnet::IpNet;
 
 use super::problem::Problems;
 use crate::balance::Balance;
+use crate::http::Upgrades;
 use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
 
@@ -235,8 +236,8 @@ pub struct Listener {
     /// A client's FIN while it waits for an answer: `true` means that it still reads, `false` (default)
     /// that it has gone.
     pub half_close: bool,
-    /// Whether requests may upgrade to WebSocket.
-    pub websocket: bool,
+    /// What requests may upgrade to.
+    pub upgrades: Upgrades,
 }
 
 impl Listener {
@@ -279,6 +280,10 @@ pub struct ListenerTimeouts {
     pub idle: Duration,
     /// Bytes a second a transfer must keep on average, judged after 5 s; 0 is off.
     pub min_rate: u64,
+    /// Without a byte in either direction of a tunnel (tunnel closed).
+    pub tunnel_idle: Duration,
+    /// From a tunnel's beginning to its end (tunnel closed).
+    pub tunnel_max: Option<Duration>,
 }
 
 /// `[listeners.limits]`.

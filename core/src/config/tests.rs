@@ -85,10 +85,12 @@ fn the_simplest_document_has_the_documented_defaults() {
     assert_eq!((proxy.connections, proxy.shard_memory), (262_144, 256 << 20));
     assert_eq!(proxy.access_log, None);
     let listener = &snapshot.listeners[0];
-    assert_eq!((listener.protocol, listener.half_close, listener.websocket), (Protocol::Auto, false, true));
+    assert_eq!((listener.protocol, listener.half_close), (Protocol::Auto, false));
     let times = listener.timeouts;
     assert_eq!([times.header, times.body, times.write, times.idle], [10, 30, 30, 60].map(seconds));
     assert_eq!(times.min_rate, 240);
+    assert_eq!((times.tunnel_idle, times.tunnel_max), (seconds(3_600), None));
+    assert_eq!(listener.upgrades.words().collect::<Vec<_>>(), ["websocket"]);
     let limits = listener.limits;
     assert_eq!((limits.connections, limits.requests_per_connection), (65_536, u64::MAX));
     assert_eq!((limits.header_bytes, limits.uri_bytes), (32 * 1024, 8 * 1024));
@@ -102,6 +104,7 @@ fn the_simplest_document_has_the_documented_defaults() {
     assert_eq!(limits.pending_timeout, seconds(1));
     let route = &snapshot.routes.routes()[0];
     assert_eq!((route.timeout, &route.retry, &*route.name), (None, &None, "*/*"));
+    assert!(!route.connect);
     assert!(route.request_headers.is_empty() && route.response_headers.is_empty());
 }
 
@@ -124,7 +127,7 @@ fn every_key_reaches_the_snapshot() {
         name = "web"
         address = "unix:web.sock"
         protocol = "http1"
-        upgrades = []
+        upgrades = ["tcp", "SPDY/3.1"]
         half_close = true
         [listeners.timeouts]
         header = "1s"
@@ -132,6 +135,8 @@ fn every_key_reaches_the_snapshot() {
         write = "3s"
         idle = "1m30s"
         min_rate = "0B"
+        tunnel_idle = "4s"
+        tunnel_max = "5s"
         [listeners.limits]
         connections = 5
         requests_per_connection = 1000
@@ -148,6 +153,7 @@ fn every_key_reaches_the_snapshot() {
         name = "r"
         split = [{ cluster = "c", weight = 3 }, { cluster = "d", weight = 1 }]
         timeout = "250ms"
+        connect = true
         [routes.retry]
         attempts = 3
         on = ["5xx", "retriable-status-codes"]
@@ -188,10 +194,10 @@ fn every_key_reaches_the_snapshot() {
         "driver: Epoll",
         "connections: 10, shard_memory: 67108864",
         "address: Unix(\"/etc/pinion/web.sock\"), protocol: Http1",
-        "header: 1s, body: 2s, write: 3s, idle: 90s, min_rate: 0",
+        "header: 1s, body: 2s, write: 3s, idle: 90s, min_rate: 0, tunnel_idle: 4s, tunnel_max: Some(5s)",
         "connections: 5, requests_per_connection: 1000, header_bytes: 16384, uri_bytes: 4096",
         "trusted: [10.0.0.0/8, ::1/128]",
-        "x_forwarded_host: true, forwarded: true, via: true, request_id: true }, half_close: true, websocket: false",
+        "x_forwarded_host: true, forwarded: true, via: true, request_id: true }, half_close: true, upgrades: Upgrades { any: false, names: [\"tcp\", \"SPDY/3.1\"] }",
         "zone: Some(\"a\")",
         "balance: RoundRobin",
         "connect: 1s, first_byte: 2s, idle: 3s",
@@ -204,7 +210,7 @@ fn every_key_reaches_the_snapshot() {
     assert_eq!(log.format, AccessLogFormat::Text);
     assert_eq!(log.path, AccessLogPath::File("/etc/pinion/log/access.log".into()));
     let (route, direct) = (&snapshot.routes.routes()[0], &snapshot.routes.routes()[1]);
-    assert_eq!((&*route.name, route.timeout), ("r", Some(Duration::from_millis(250))));
+    assert_eq!((&*route.name, route.timeout, route.connect), ("r", Some(Duration::from_millis(250)), true));
     let retry = route.retry.as_ref().unwrap();
     assert!(retry.attempts == 3 && retry.on.server_error && *retry.on.statuses == [409] && !retry.on.reset);
     let field = |name: &str, value: &str| (name.as_bytes().into(), value.as_bytes().into());
@@ -267,7 +273,6 @@ fn what_later_versions_do_is_refused_by_name() {
     check(&listener("protocol = \"tcp\""), &[("\"tcp\"", later)]);
     check(&listener("protocol = \"tls-passthrough\""), &[("\"tls-passthrough\"", later)]);
     check(&listener("protocol = \"http3\""), &[("\"http3\"", "unknown value `http3`")]);
-    check(&listener("upgrades = [\"h2c\"]"), &[("\"h2c\"", "unknown value `h2c`")]);
     check(&listener("cluster = \"c\""), &[("cluster", later)]);
     check(&listener("[listeners.tls]\ncertificate = \"a.pem\""), &[("tls", later)]);
     let cluster =
@@ -279,6 +284,27 @@ fn what_later_versions_do_is_refused_by_name() {
         "[[listeners]]\nname = \"web\"\naddress = \"localhost:80\"",
         &[("\"localhost:80\"", "host names are not supported yet … write `127.0.0.1:80`")],
     );
+}
+
+#[test]
+fn tunnels() {
+    let listener = |more: &str| format!("[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{more}\n");
+    for word in ["h2c", "H2", "HTTP/2.0"] {
+        let word = format!("\"{word}\"");
+        check(&listener(&format!("upgrades = [{word}]")), &[(&word, "is never passed on … leave it out")]);
+    }
+    check(&listener("upgrades = [\"a b\"]"), &[("\"a b\"", "expected a protocol such as \"websocket\"")]);
+    check(&listener("upgrades = [\"\"]"), &[("\"\"", "expected a protocol such as")]);
+    check(&listener("upgrades = [\"*\", 1]"), &[("1", "expected a protocol such as")]);
+    check(
+        &listener("timeouts = { tunnel_idle = \"0s\" }"),
+        &[("\"0s\"", "`tunnel_idle` must be more than zero")],
+    );
+    check(
+        &listener("timeouts = { tunnel_max = \"0s\" }"),
+        &[("\"0s\"", "`tunnel_max` must be more than zero")],
+    );
+    check_route("cluster = \"c\"\nconnect = \"yes\"", &[("\"yes\"", "`true` or `false`")]);
 }
 
 #[test]
@@ -643,6 +669,10 @@ fn warnings_do_not_refuse() {
     warn(
         "listeners = [{ name = \"l\", address = \"127.0.0.1:80\" }]\nroutes = [{ direct_response = { status = 200 }, timeout = \"1s\" }]".to_owned(),
         &[("\"1s\"", "means nothing with `direct_response`")],
+    );
+    warn(
+        "listeners = [{ name = \"l\", address = \"127.0.0.1:80\" }]\nroutes = [{ direct_response = { status = 200 }, connect = true }]".to_owned(),
+        &[("true", "`connect` means nothing with `direct_response`")],
     );
 }
 

@@ -17,10 +17,12 @@ pub mod head;
 mod known;
 pub mod normalize;
 mod owned;
+pub mod upgrade;
 pub mod view;
 
 pub use edits::HeaderEdits;
 pub use head::{Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, Span, TargetForm, Version};
 pub use normalize::{Normalised, PathRefused, normalize_host, normalize_path};
 pub use owned::OwnedRequest;
+pub use upgrade::{UpgradeRefused, Upgrades};
 pub use view::{HeadView, RequestView};

@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::Action;
 use super::matcher::{HostMatch, NamedMatch, RouteSpec};
 use super::order::Precedence;
 use super::scratch::{MatchScratch, query_value};
 use crate::config::Snapshot;
 use crate::config::snapshot::{Address, Listener};
+use crate::http::h1::list;
 use crate::http::{OwnedRequest, RequestView};
 use crate::id::{ListenerIndex, RouteIndex};
 
@@ -26,7 +28,8 @@ const OTHERS_MAX: usize = 10;
 pub struct Question {
     /// The method; empty is GET.
     pub method: String,
-    /// `http://host[:port]/path?query`; without scheme, or only a path, is understood too.
+    /// `http://host[:port]/path?query`; without scheme, or only a path, is understood too. `ws://` is the
+    /// request of a WebSocket client.
     pub url: String,
     /// Header fields; `Host` replaces the URL's host.
     pub headers: Vec<(String, String)>,
@@ -44,7 +47,7 @@ pub enum QuestionError {
         /// The names there are.
         known: Vec<String>,
     },
-    /// A scheme other than `http` and `https`.
+    /// A scheme other than `http`, `https`, `ws` and `wss`.
     Scheme(String),
 }
 
@@ -55,7 +58,7 @@ impl fmt::Display for QuestionError {
                 write!(f, "there is no listener `{name}`; listeners: {}", known.join(", "))
             }
             QuestionError::Scheme(scheme) => {
-                write!(f, "the URL's scheme `{scheme}` is neither http nor https")
+                write!(f, "the URL's scheme `{scheme}` is none of http, https, ws and wss")
             }
         }
     }
@@ -91,6 +94,21 @@ impl Explanation<'_> {
         &self.listener.name
     }
 
+    /// Whether the request asks for a tunnel, and what becomes of that.
+    fn tunnel(&self) -> Option<Tunnel> {
+        let request = self.request.as_ref()?;
+        if request.method() == b"CONNECT" {
+            let (route, _) = self.chosen()?;
+            return Some(Tunnel::Connect(route.connect && !matches!(route.action, Action::Direct(_))));
+        }
+        let offer = header_value(request, b"upgrade")?;
+        let option = header_value(request, b"connection").unwrap_or_default();
+        let asked = list(&option).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+        let words = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
+        let passed = self.listener.upgrades.pass(&offer).filter(|_| asked).map(words).collect();
+        Some(Tunnel::Upgrade { offer: words(&offer), asked, passed })
+    }
+
     /// For each route that nearly took the request, its name and why it did not.
     pub fn near_misses(&self) -> impl Iterator<Item = (&str, &[String])> {
         self.misses
@@ -98,6 +116,21 @@ impl Explanation<'_> {
             .iter()
             .map(|(route, reasons)| (&*self.snapshot.routes.routes()[route.index()].name, reasons.as_slice()))
     }
+}
+
+/// What becomes of a request that asks for a tunnel.
+#[derive(Debug, PartialEq, Eq)]
+enum Tunnel {
+    /// CONNECT, and whether the route allows it.
+    Connect(bool),
+    /// An Upgrade field.
+    Upgrade {
+        offer: String,
+        /// `Connection: upgrade` makes it count.
+        asked: bool,
+        /// What of it the upstream is offered.
+        passed: Vec<String>,
+    },
 }
 
 /// Other routes with reasons.
@@ -124,9 +157,13 @@ pub fn explain<'a>(snapshot: &'a Snapshot, question: &Question) -> Result<Explan
     let authority = host_field.map_or(url.authority, |(_, value)| value.trim());
     let request =
         OwnedRequest::new(method.as_bytes(), authority.as_bytes(), url.target.as_bytes()).map(|request| {
-            question.headers.iter().fold(request, |request, (name, value)| {
+            let request = question.headers.iter().fold(request, |request, (name, value)| {
                 request.with_header(name.as_bytes(), value.trim().as_bytes())
-            })
+            });
+            if !url.websocket {
+                return request;
+            }
+            request.with_header(b"connection", b"upgrade").with_header(b"upgrade", b"websocket")
         });
     let mut explanation = Explanation {
         snapshot,
@@ -249,6 +286,8 @@ struct Url<'a> {
     /// Path and query.
     target: Cow<'a, str>,
     port: Option<u16>,
+    /// `ws` or `wss`: what such a client sends asks for an upgrade.
+    websocket: bool,
 }
 
 impl<'a> Url<'a> {
@@ -256,6 +295,8 @@ impl<'a> Url<'a> {
         let (rest, default) = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (rest, Some(80)),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (rest, Some(443)),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => (rest, Some(80)),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("wss") => (rest, Some(443)),
             // A `://` may also stand in a query.
             Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
                 return Err(QuestionError::Scheme(scheme.to_owned()));
@@ -267,7 +308,9 @@ impl<'a> Url<'a> {
         let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).or(default);
         let target =
             if target.starts_with('/') { Cow::Borrowed(target) } else { Cow::Owned(format!("/{target}")) };
-        Ok(Url { authority, target, port })
+        let websocket =
+            text.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("ws")) && rest.len() < text.len();
+        Ok(Url { authority, target, port, websocket })
     }
 }
 

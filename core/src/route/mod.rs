@@ -39,6 +39,8 @@ pub struct Route {
     pub name: Box<str>,
     /// Who answers.
     pub action: Action,
+    /// CONNECT requests become tunnels to the cluster; else they are refused.
+    pub connect: bool,
     /// From the request's first byte to the last one of the answer; never for tunnels.
     pub timeout: Option<Duration>,
     /// Whether and when the request is tried again.

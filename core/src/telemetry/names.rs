@@ -76,11 +76,14 @@ families! {
     LISTENER_CONNECTIONS: Counter "pinion_listener_connections_total" "" ["listener"] "Connections accepted";
     LISTENER_CONNECTIONS_ACTIVE: Gauge "pinion_listener_connections_active" "" ["listener"] "Connections open";
     LISTENER_CONNECTIONS_REFUSED: Counter "pinion_listener_connections_refused_total" "" ["listener"] "Connections closed at once because a limit was reached";
+    LISTENER_TUNNELS: Counter "pinion_listener_tunnels_total" "" ["listener"] "Tunnels begun: upgraded connections and CONNECT";
+    LISTENER_TUNNELS_ACTIVE: Gauge "pinion_listener_tunnels_active" "" ["listener"] "Tunnels open";
+    LISTENER_UPGRADES_STRIPPED: Counter "pinion_listener_upgrades_stripped_total" "" ["listener"] "Requests that offered only protocols which are not allowed, and went on as ordinary ones";
     LISTENER_RECEIVED_BYTES: Counter "pinion_listener_received_bytes_total" "bytes" ["listener"] "Bytes received from clients";
     LISTENER_SENT_BYTES: Counter "pinion_listener_sent_bytes_total" "bytes" ["listener"] "Bytes sent to clients";
 
     ROUTE_RESPONSES: Counter "pinion_route_responses_total" "" ["route" "code_class"] "Responses to clients by class; none if no status was sent";
-    ROUTE_DURATION: Histogram "pinion_route_duration_seconds" "seconds" ["route"] "From the first byte of a request to the last byte of its response";
+    ROUTE_DURATION: Histogram "pinion_route_duration_seconds" "seconds" ["route"] "From the first byte of a request to the last byte of its response, or to the beginning of its tunnel";
 
     CLUSTER_RESPONSES: Counter "pinion_cluster_responses_total" "" ["cluster" "code_class"] "Responses of upstreams by class, retried ones included; none if there was no response";
     CLUSTER_FIRST_BYTE: Histogram "pinion_cluster_first_byte_seconds" "seconds" ["cluster"] "From a request being sent upstream to the head of the response";
@@ -102,7 +105,7 @@ families! {
     ENDPOINT_CONNECTIONS_ACTIVE: Gauge "pinion_endpoint_connections_active" "" ["cluster" "endpoint"] "Connections open";
 
     FAULTS: Counter "pinion_faults_total" "" ["stage" "reason"] "Requests that ended with a fault, by stage and reason";
-    RELAY_BYTES: Counter "pinion_relay_bytes_total" "bytes" ["path" "direction"] "Body bytes relayed, through a buffer (copy) or inside the kernel (splice)";
+    RELAY_BYTES: Counter "pinion_relay_bytes_total" "bytes" ["path" "direction"] "Bytes of bodies and tunnels relayed, through a buffer (copy) or inside the kernel (splice)";
 
     SHARD_REQUESTS: Counter "pinion_shard_requests_total" "" ["shard"] "Requests begun";
     SHARD_REQUESTS_ACTIVE: Gauge "pinion_shard_requests_active" "" ["shard"] "Requests in progress";

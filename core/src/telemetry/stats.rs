@@ -16,9 +16,9 @@ use crate::fault::Fault;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Direction {
-    /// Towards the upstream: request bodies.
+    /// Towards the upstream: request bodies, what clients send through tunnels.
     Upstream,
-    /// Towards the client: response bodies.
+    /// Towards the client: response bodies, what upstreams send through tunnels.
     Downstream,
 }
 
@@ -63,9 +63,9 @@ pub struct ShardStats {
     pub buffers_in_use: Gauge,
     /// Bytes of pooled buffers held, in use or kept for reuse.
     pub buffer_bytes: Gauge,
-    /// Body bytes relayed through a buffer, by [`Direction`].
+    /// Bytes of bodies and tunnels relayed through a buffer, by [`Direction`].
     pub relay_bytes_copy: [Counter; 2],
-    /// Body bytes relayed inside the kernel, by [`Direction`].
+    /// Bytes of bodies and tunnels relayed inside the kernel, by [`Direction`].
     pub relay_bytes_splice: [Counter; 2],
     /// Access log records that found the ring full.
     pub log_dropped: Counter,
@@ -128,6 +128,12 @@ pub struct ListenerStats {
     pub connections_active: Gauge,
     /// Connections closed at once because a limit was reached.
     pub connections_refused: Counter,
+    /// Tunnels begun.
+    pub tunnels_total: Counter,
+    /// Tunnels open.
+    pub tunnels_active: Gauge,
+    /// Requests whose offer to upgrade stayed behind.
+    pub upgrades_stripped: Counter,
 }
 
 /// What one shard did for one route.

@@ -13,6 +13,7 @@ pub(crate) mod clock;
 pub(crate) mod connect;
 mod epoll;
 pub(crate) mod parked;
+pub(crate) mod pump;
 pub(crate) mod reactor;
 pub(crate) mod recv;
 pub(crate) mod send;

@@ -136,6 +136,16 @@ impl Socket {
         .await
     }
 
+    /// Receives into the room of `buffer` what is there, without waiting; 0 is the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` when nothing is there.
+    pub(crate) fn try_recv(&self, buffer: &mut Buffer) -> Result<usize, Errno> {
+        let spare = spare_capacity(buffer.as_vec());
+        rustix::net::recv(self, spare, RecvFlags::DONTWAIT).map(|(_, received)| received)
+    }
+
     /// Sends unread bytes of `buffer`: as many as go at once, or with `wait` at least one.
     pub(crate) fn send(&self, buffer: Buffer, wait: bool) -> Send {
         let Driven::Ring(ring) = &self.0.driven else {

@@ -1,4 +1,4 @@
-//! Zero-copy relay of a known number of bytes from socket to socket through a pipe.
+//! Zero-copy relay from socket to socket through a pipe: of a known number of bytes, or of what is there.
 //!
 //! ```text
 //!   socket --splice--> pipe (256 KiB) --splice--> socket      no byte enters user space
@@ -43,6 +43,15 @@ pub(crate) enum Broken {
     Source,
     /// The destination failed.
     Destination,
+}
+
+/// How a spliced relay of what was there ended.
+#[derive(Debug)]
+pub(crate) enum Spliced {
+    /// So many bytes were moved; no more are there, or others shall have their turn.
+    Some(u64),
+    /// The source ended its sending direction; everything before was moved.
+    End,
 }
 
 impl Pipes {
@@ -138,4 +147,59 @@ pub(crate) async fn splice_exact(
     }
     pipes.give(pipe);
     Ok(Ok(()))
+}
+
+/// Moves what is there, and what comes meanwhile, from `from` to `to`, until nothing is there any more or
+/// about `most` bytes were moved; `progress(read, written)` after each step. Holds a pipe only for so long.
+///
+/// # Errors
+///
+/// As [`splice_exact`].
+pub(crate) async fn splice_some(
+    from: &Socket,
+    to: &Socket,
+    most: u64,
+    pipes: &Pipes,
+    driver: Driver,
+    progress: impl Fn(usize, usize),
+) -> io::Result<Result<Spliced, Broken>> {
+    let pipe = pipes.take()?;
+    let _guard = NonBlocking::new([from, to], driver)?;
+    let mut moved = 0_u64;
+    let mut held = 0_usize;
+    loop {
+        if held == 0 {
+            if moved >= most {
+                break;
+            }
+            match splice(from, None, &pipe.write, None, PIPE_BYTES, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
+            {
+                Ok(0) => {
+                    pipes.give(pipe);
+                    return Ok(Ok(Spliced::End));
+                }
+                Ok(read) => {
+                    held = read;
+                    progress(read, 0);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(_) => return Ok(Err(Broken::Source)),
+            }
+            continue;
+        }
+        // Nobody knows whether more will come, so the kernel is not told to wait for it.
+        match splice(&pipe.read, None, to, None, held, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+            Ok(written) => {
+                held -= written;
+                moved += written as u64;
+                progress(0, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if to.writable().await.is_ok() => {}
+            Err(_) => return Ok(Err(Broken::Destination)),
+        }
+    }
+    pipes.give(pipe);
+    Ok(Ok(Spliced::Some(moved)))
 }

@@ -229,7 +229,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
     };
     shard.trips.give(trip);
     if next == Next::Linger {
-        linger(&connection, inbuf).await;
+        linger(&shard, &connection, inbuf).await;
         return (connection, Next::Close);
     }
     (connection, next)
@@ -276,8 +276,13 @@ async fn wait_warm(connection: &mut Downstream, inbuf: Buffer, now: Instant) -> 
 }
 
 /// Ends a connection whose client may still be sending: the answer is finished, what comes is thrown away.
-async fn linger(connection: &Downstream, mut buffer: Buffer) {
+async fn linger(shard: &Shard, connection: &Downstream, mut buffer: Buffer) {
     finish_sending(&connection.socket);
+    if buffer.capacity() < Size::Small.bytes() {
+        // A tunnel has given its buffer back.
+        let Some(other) = shard.buffers.take(Size::Small) else { return };
+        buffer = other;
+    }
     connection.lease.cut_both(Lane::Read, clock::now().after(LINGER_TIME), &connection.socket);
     let mut thrown = 0;
     while thrown < LINGER_BYTES {

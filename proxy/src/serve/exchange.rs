@@ -5,6 +5,9 @@
 //!      ^                                                                 ├─> respond ─> release
 //!      │                        response head, interim ones passed on  ──┘
 //!      └────────── again, if nothing was passed on and the route or the fault allows it
+//!
+//!   CONNECT: acquire ─> 200 ─┐
+//!   Upgrade: … respond: 101 ─┴─> tunnel ─> release, never to be used again
 //! ```
 
 use std::future::{Future, poll_fn};
@@ -12,8 +15,9 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pinion_core::fault::{Fault, Party};
+use pinion_core::http::Method;
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::h1::encode::{Forwarding, encode_request};
+use pinion_core::http::h1::encode::{Forwarding, encode_connected, encode_request};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
 use pinion_core::telemetry::{Phase, class_of};
@@ -21,8 +25,9 @@ use pinion_core::time::Instant;
 
 use super::relay::{self, Uploaded};
 use super::request::Call;
-use super::respond::{Responded, Responding, respond};
+use super::respond::{Responded, Responding, announce, respond};
 use super::trip::Trip;
+use super::tunnel::tunnel;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::{Background, send_all};
@@ -78,7 +83,9 @@ pub(crate) async fn proxy(
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     let client = &call.connection.socket;
     let half_close = call.connection.view.listener.half_close;
-    let mut want = Want { cluster: &cluster, avoid: None, fresh: false, until, client, half_close };
+    // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
+    let fresh = call.exchange.get_mut().asks_for_tunnel();
+    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, half_close };
     loop {
         let may_retry_status = retries_left > 0;
         let failed = match attempt(call, trip, route, &want, may_retry_status).await {
@@ -141,18 +148,25 @@ async fn attempt(
     }
     let half_close = call.connection.view.listener.half_close;
     lease.watch_client(&call.connection.socket, &upstream.socket, half_close, call.story.ledger.last());
-    let result = converse(call, trip, route, &mut upstream, may_retry_status).await;
+    let result = match trip.head.method {
+        Method::Connect => connected(call, route).await,
+        _ => converse(call, trip, route, &mut upstream, may_retry_status).await,
+    };
     lease.unwatch_client();
     let (up, send) = (lease.disarm(Lane::Up), lease.disarm(Lane::Send));
     let fired = (up.or(send), lease.disarm(Lane::Request));
+    if matches!(result, Ok(Responded::Switched)) {
+        // ALLOC: once a tunnel, so that a seat is no larger for it.
+        Box::pin(tunnel(call, &upstream)).await;
+    }
     let reusable = result.is_ok()
         && fired == (None, None)
         && !upstream.broken
         && call.exchange.borrow().upstream() == Reuse::Keep;
     pool::release(shard, cluster, upstream, reusable, call.story.ledger.last());
     match result {
-        Ok(Responded::Passed) => {
-            cluster.stats.responses[class_of(trip.response.status)].inc();
+        Ok(Responded::Passed | Responded::Switched) => {
+            cluster.stats.responses[class_of(call.story.status)].inc();
             Ok(())
         }
         Ok(Responded::Retry) => {
@@ -168,6 +182,20 @@ async fn attempt(
             Err(Failed::Fault(fault, Some(place)))
         }
     }
+}
+
+/// Tells the client that its CONNECT has reached an endpoint.
+async fn connected(call: &mut Call<'_>, route: &Route) -> Result<Responded, Fault> {
+    let lease = &call.connection.lease;
+    lease.disarm(Lane::Up);
+    lease.disarm(Lane::Request);
+    lease.unwatch_client();
+    let mut out = call.shard.buffers.take(Size::Small).ok_or(Fault::MemoryLimit)?;
+    encode_connected(out.as_vec(), &route.response_headers);
+    call.exchange.get_mut().on_connected();
+    call.story.status = 200;
+    announce(call.connection, out, clock::now()).await?;
+    Ok(Responded::Switched)
 }
 
 /// A connection that a deadline cut looks like one that the upstream closed: the deadline says what it was.
@@ -219,6 +247,7 @@ async fn converse(
             story: &mut call.story,
             route,
             may_retry_status,
+            offer: trip.head.upgrade.map_or(&[], |offer| offer.of(trip.head.bytes(call.inbuf.unread()))),
         };
         let result = {
             let respond = respond(&mut responding, upstream, &mut trip.response, trip.head.method);
@@ -266,6 +295,8 @@ async fn stream(
         story: &mut call.story,
         route,
         may_retry_status,
+        // Only a request without a body can ask for a tunnel.
+        offer: &[],
     };
     let respond = respond(&mut responding, upstream, &mut trip.response, trip.head.method);
     let (mut upload, mut respond) = (pin!(upload), pin!(respond));
@@ -315,7 +346,7 @@ fn encode(call: &mut Call<'_>, trip: &Trip, route: &Route) -> Result<Buffer, Fau
         via: options.via,
         request_id: options.request_id.then(|| new_request_id(call, &mut request_id)),
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
-        upgrade: false,
+        upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
     };
     let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
     encode_request(out.as_vec(), bytes, head, path, &forwarding, &route.request_headers, head.framing);

@@ -14,3 +14,4 @@ pub(crate) mod request;
 pub(crate) mod respond;
 pub(crate) mod seat;
 pub(crate) mod trip;
+mod tunnel;

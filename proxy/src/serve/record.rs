@@ -5,7 +5,7 @@ use std::rc::Rc;
 use pinion_core::fault::Fault;
 use pinion_core::http::{Known, RequestHead, Version};
 use pinion_core::route::Route;
-use pinion_core::telemetry::{AccessEntry, Ledger};
+use pinion_core::telemetry::{AccessEntry, Ledger, Phase};
 use pinion_core::time::Instant;
 
 use super::downstream::Downstream;
@@ -26,6 +26,8 @@ pub(crate) struct Story {
     pub(crate) bytes_in: u64,
     /// Bytes of the response's body.
     pub(crate) bytes_out: u64,
+    /// The connections became a tunnel.
+    pub(crate) tunnel: bool,
     /// How often the request was sent upstream.
     pub(crate) attempts: u32,
     pub(crate) reused: bool,
@@ -42,6 +44,7 @@ impl Story {
             fault: None,
             bytes_in: 0,
             bytes_out: 0,
+            tunnel: false,
             attempts: 0,
             reused: false,
             cluster: None,
@@ -72,7 +75,9 @@ pub(crate) fn record(shard: &Shard, story: &Story, seen: &Seen<'_>) {
     if let Some(fault) = story.fault {
         shard.stats.faults[fault.index()].inc();
     }
-    let total = story.ledger.phases().total();
+    let phases = story.ledger.phases();
+    // How long a tunnel lasted says nothing about latency.
+    let total = phases.total() - if story.tunnel { phases.of(Phase::Respond) } else { 0 };
     if let Some(route) = seen.route {
         seen.tables.shared.routes[route.index.index()].finished(story.status, total);
     }

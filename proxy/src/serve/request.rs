@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use pinion_core::fault::{After, Fault};
 use pinion_core::http::h1::body::{BodyReader, Emit};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::{HeadView, Method, Normalised, normalize_host, normalize_path};
+use pinion_core::http::{HeadView, Method, Normalised, RequestHead, normalize_host, normalize_path};
 use pinion_core::route::{Action, Route};
 use pinion_core::telemetry::Phase;
 use pinion_core::time::Instant;
@@ -68,12 +68,13 @@ pub(crate) async fn request(
     let connection = &*connection;
     let last = connection.requests >= connection.view.listener.limits.requests_per_connection;
     let close_after = last || !listed || shard.draining().is_some();
+    let upgrade = refused.is_none() && passes_upgrade(connection, &trip.head, inbuf);
     let mut call = Call {
         shard,
         connection,
         tables: &tables,
         inbuf,
-        exchange: RefCell::new(Exchange::new(&trip.head, close_after, false)),
+        exchange: RefCell::new(Exchange::new(&trip.head, close_after, upgrade)),
         body: BodyReader::new(trip.head.framing, Emit::Framed),
         kept: 0,
         used: 0,
@@ -112,6 +113,18 @@ pub(crate) async fn request(
     (next, over)
 }
 
+/// Whether the request offers to upgrade to something that the listener allows. What is not allowed stays
+/// behind, and the request goes on as an ordinary one (RFC 9110 section 7.8).
+fn passes_upgrade(connection: &Downstream, head: &RequestHead, inbuf: &Buffer) -> bool {
+    let Some(offer) = head.upgrade else { return false };
+    let view = &connection.view;
+    let passes = view.listener.upgrades.pass_any(offer.of(head.bytes(inbuf.unread())));
+    if !passes {
+        view.stats.upgrades_stripped.inc();
+    }
+    passes
+}
+
 /// The stages between the head and the record.
 async fn attend<'t>(
     call: &mut Call<'t>,
@@ -142,10 +155,6 @@ async fn attend<'t>(
         }
         Normalised::Changed => &trip.path[..],
     };
-    // Tunnels have no seat yet.
-    if head.method == Method::Connect {
-        return Err(Fault::MethodUnsupported);
-    }
     // route
     let view = HeadView { bytes, head, host: &trip.host[..host], path };
     let listener = call.connection.view.index;
@@ -153,6 +162,9 @@ async fn attend<'t>(
     let routes = &tables.shared.snapshot.routes;
     let route = routes.find(listener, &view, &mut call.shard.matching.borrow_mut()).ok_or(Fault::NoRoute)?;
     *found = Some(route);
+    if head.method == Method::Connect && !(route.connect && !matches!(route.action, Action::Direct(_))) {
+        return Err(Fault::MethodUnsupported);
+    }
     // choose, pool, exchange, respond
     let cluster = match &route.action {
         Action::Cluster(cluster) => *cluster,
@@ -168,10 +180,16 @@ async fn attend<'t>(
 
 /// Answers a fault where that is still possible, and decides what becomes of the connection.
 async fn finish(call: &mut Call<'_>, head_request: bool, ended: Result<(), Fault>) -> Next {
-    call.story.bytes_in = call.body.payload_bytes();
+    // A tunnel has counted its own: what asks for one has no body.
+    call.story.bytes_in += call.body.payload_bytes();
     let Err(fault) = ended else {
         let keep = call.keep || call.exchange.borrow().downstream() == Reuse::Keep;
-        return if keep { Next::Idle } else { Next::Linger };
+        return match call.story.fault {
+            // A tunnel's end: what its upstream had said is not to be lost to a reset, whatever else is.
+            Some(fault) if fault != Fault::TunnelReset => Next::Close,
+            _ if keep => Next::Idle,
+            _ => Next::Linger,
+        };
     };
     // Interim responses may have been passed on; a final one still can be ours.
     if call.story.status != 0 || fault.row().after == After::Abort {

@@ -41,5 +41,6 @@ fn drain(shard: &Rc<Shard>, deadline: Instant) {
     shard.drain.set(Some(deadline));
     shard.listening.stop_all();
     shard.slots.kick_idle(Kick::Drain, usize::MAX);
+    shard.slots.wake_tunnels();
     shard.upstreams.close_idle();
 }

@@ -55,6 +55,17 @@ impl Lease {
         self.arm(lane, due, Cut::Wake);
     }
 
+    /// Wakes the task that asked to be woken ([`Lease::wait_here`]) after `idle` without [`Lease::moved`].
+    pub(crate) fn wake_idle(&self, lane: Lane, idle: Duration) {
+        let now = clock::now();
+        let timer = self.timer(lane);
+        timer.idle.set(u64::try_from(idle.max(TICK).as_nanos()).unwrap_or(u64::MAX));
+        timer.min_rate.set(0);
+        timer.moved_at.set(now);
+        timer.moved.set(0);
+        self.arm(lane, now.after(idle), Cut::Wake);
+    }
+
     /// Begins a transfer on `socket`: cut after `idle` without [`Lease::moved`], or below `min_rate` bytes a
     /// second over the transfer (judged after [`RATE_JUDGED_AFTER`]; 0 is off). Reading transfers keep the
     /// sending direction, so that an answer can be given.
@@ -133,6 +144,11 @@ impl Lease {
     /// Marks the connection idle, so that it can be kicked.
     pub(crate) fn set_idle(&self, idle: bool) {
         self.slot.idle.set(idle);
+    }
+
+    /// Marks the connection as a tunnel, which is woken when the proxy begins to drain.
+    pub(crate) fn set_tunnel(&self, tunnel: bool) {
+        self.slot.tunnel.set(tunnel);
     }
 
     /// What was asked of the idle connection, once.

@@ -55,6 +55,7 @@ pub(crate) struct Slot {
     pub(super) key: Cell<u32>,
     pub(super) waker: Cell<Option<Waker>>,
     pub(super) idle: Cell<bool>,
+    pub(super) tunnel: Cell<bool>,
     pub(super) kick: Cell<Option<Kick>>,
     pub(super) probe: Cell<Option<Probe>>,
 }
@@ -147,6 +148,13 @@ impl Slots {
         if next != self.0.armed.get() {
             self.0.armed.set(next);
             self.0.timer.arm(next);
+        }
+    }
+
+    /// Wakes every tunnel, so that it sees that the proxy drains.
+    pub(crate) fn wake_tunnels(&self) {
+        for (_, slot) in self.0.slots.borrow().iter().filter(|(_, slot)| slot.tunnel.get()) {
+            slot.wake();
         }
     }
 

@@ -110,6 +110,9 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
     page.sums(&names::LISTENER_CONNECTIONS, all, |stats| stats.connections_total.get());
     page.sums(&names::LISTENER_CONNECTIONS_ACTIVE, all, |stats| stats.connections_active.get());
     page.sums(&names::LISTENER_CONNECTIONS_REFUSED, all, |stats| stats.connections_refused.get());
+    page.sums(&names::LISTENER_TUNNELS, all, |stats| stats.tunnels_total.get());
+    page.sums(&names::LISTENER_TUNNELS_ACTIVE, all, |stats| stats.tunnels_active.get());
+    page.sums(&names::LISTENER_UPGRADES_STRIPPED, all, |stats| stats.upgrades_stripped.get());
     page.sums(&names::LISTENER_RECEIVED_BYTES, all, |stats| stats.received_bytes.get());
     page.sums(&names::LISTENER_SENT_BYTES, all, |stats| stats.sent_bytes.get());
 }

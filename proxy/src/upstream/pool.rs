@@ -86,21 +86,26 @@ pub(crate) async fn acquire(
         cluster.stats.reused.inc();
         return Ok(Got { upstream, place });
     }
-    let credit = if queue { None } else { credit(shard, cluster) };
-    let credit = match credit {
-        Some(credit) => credit,
-        None => {
-            let waited = wait(shard, lease, want).await;
-            ledger.stamp(Phase::Pool, clock::now());
-            match waited.map_err(|fault| (fault, None))? {
-                Handed::Connection(upstream) => {
-                    cluster.stats.reused.inc();
-                    let same = |other: &Rc<EndpointState>| Rc::ptr_eq(other, &upstream.endpoint);
-                    let place = cluster.endpoints.iter().position(same).unwrap_or(place);
-                    return Ok(Got { upstream, place });
-                }
-                Handed::Credit(credit) => credit,
+    let mut free = if queue { None } else { credit(shard, cluster) };
+    let credit = loop {
+        if let Some(credit) = free {
+            break credit;
+        }
+        let waited = wait(shard, lease, want).await;
+        ledger.stamp(Phase::Pool, clock::now());
+        match waited.map_err(|fault| (fault, None))? {
+            Handed::Connection(upstream) if want.fresh => {
+                // Its credit serves as well, unless another shard is quicker.
+                shard.upstreams.put_back(upstream, false, clock::now());
+                free = credit(shard, cluster);
             }
+            Handed::Connection(upstream) => {
+                cluster.stats.reused.inc();
+                let same = |other: &Rc<EndpointState>| Rc::ptr_eq(other, &upstream.endpoint);
+                let place = cluster.endpoints.iter().position(same).unwrap_or(place);
+                return Ok(Got { upstream, place });
+            }
+            Handed::Credit(credit) => break credit,
         }
     };
     let connected = open(shard, lease, want, endpoint, credit).await;

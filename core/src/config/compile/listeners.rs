@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::super::problem::Problems;
 use super::super::read::At;
-use super::super::schema::{self, Upgrade};
+use super::super::schema;
 use super::super::snapshot::{Address, Forwarding, Listener, ListenerLimits, ListenerTimeouts};
 use super::super::units::Size;
 use super::{address_key, positive, unique_name, within};
+use crate::http::Upgrades;
 use crate::id::ListenerId;
 use crate::limits;
 
@@ -80,7 +81,7 @@ fn one(section: &schema::Listener, base_dir: &Path, problems: &mut Problems) -> 
             request_id: forwarding.request_id.value,
         },
         half_close: section.half_close.value,
-        websocket: section.upgrades.value.iter().any(|upgrade| upgrade.value == Upgrade::Websocket),
+        upgrades: Upgrades::new(section.upgrades.value.iter().map(|upgrade| &*upgrade.value.0)),
     }
 }
 
@@ -91,6 +92,8 @@ fn timeouts(section: &schema::ListenerTimeouts, problems: &mut Problems) -> List
         write: positive(&section.write, "write", problems),
         idle: positive(&section.idle, "idle", problems),
         min_rate: section.min_rate.value.0,
+        tunnel_idle: positive(&section.tunnel_idle, "tunnel_idle", problems),
+        tunnel_max: section.tunnel_max.as_ref().map(|most| positive(most, "tunnel_max", problems)),
     }
 }
 

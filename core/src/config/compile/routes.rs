@@ -130,6 +130,7 @@ fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Proble
         let useless = [
             ("timeout", route.timeout.as_ref().map(|timeout| &timeout.span)),
             ("retry", route.retry.as_ref().map(|retry| &retry.span)),
+            ("connect", route.connect.value.then_some(&route.connect.span)),
         ];
         for (key, span) in useless.into_iter().filter_map(|(key, span)| Some((key, span?))) {
             problems.warning(span.clone(), format!("`{key}` means nothing with `direct_response`"));
@@ -141,6 +142,7 @@ fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Proble
             index: RouteIndex(0),
             name: route.name.as_ref().map_or("", |name| &name.value).into(),
             action: action?,
+            connect: route.connect.value,
             timeout,
             retry,
             request_headers,

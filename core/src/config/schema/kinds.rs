@@ -12,11 +12,17 @@ use super::super::snapshot::{AccessLogFormat, Address, AddressError, DriverChoic
 use super::super::values::words;
 use super::{EndpointTable, PathKinds, ValueKinds};
 use crate::balance::Balance;
+use crate::http::{UpgradeRefused, Upgrades};
 
-/// What a request may upgrade to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Upgrade {
-    Websocket,
+/// A protocol that a request may upgrade to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Upgrade(pub(in super::super) String);
+
+impl Upgrade {
+    /// What a listener allows that says nothing.
+    pub(in super::super) fn websocket() -> Self {
+        Upgrade("websocket".to_owned())
+    }
 }
 
 /// What is spoken to endpoints.
@@ -56,10 +62,6 @@ words!(Protocol, "`auto` or `http1`" {
     "tls-passthrough": "routing of TLS connections by server name",
 });
 
-words!(Upgrade, "`websocket`" {
-    "websocket" => Upgrade::Websocket,
-});
-
 words!(ClusterProtocol, "`http1`" {
     "http1" => ClusterProtocol::Http1,
 } later {
@@ -80,6 +82,37 @@ words!(RetryCondition, "a condition for another try" {
     "gateway-error" => RetryCondition::GatewayError,
     "retriable-status-codes" => RetryCondition::StatusCodes,
 });
+
+impl Read for Upgrade {
+    const EXPECTED: &'static str = "a protocol such as \"websocket\", or \"*\" for every one";
+
+    fn read(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Self> {
+        let word = text(value, Self::EXPECTED, problems)?;
+        match Upgrades::check(word) {
+            Ok(()) => return Some(Upgrade(word.to_owned())),
+            Err(UpgradeRefused::Malformed) => {
+                problems.error(value.span(), format!("expected {}, found `{word}`", Self::EXPECTED));
+            }
+            Err(UpgradeRefused::Http) => {
+                problems
+                    .error(value.span(), format!("`{word}` is never passed on"))
+                    .label("the proxy would have to speak it")
+                    .suggest("leave it out: a request that offers it goes on as an ordinary one");
+            }
+        }
+        None
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+impl Preset for Upgrade {
+    fn json(&self) -> Json {
+        json!(self.0)
+    }
+}
 
 /// A limit that may be off: an integer from 1, or `"unlimited"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@
 //!                     ┌───interim───┐
 //!                     ▼             │
 //!   response:  ──▶ Waiting ──head──▶┴─▶ Body ──on_response_done──▶ Done
-//!                     │                 │ │ 101                     (close-delimited: upstream closes)
+//!                     │                 │ │ 101, on_connected       (close-delimited: upstream closes)
 //!                     └──closed, error──┴─┼─▶ Broken
-//!                                         └─▶ Switched
+//!                                         └─▶ Switched: a tunnel
 //! ```
 //!
 //! Invariants:
@@ -17,6 +17,8 @@
 //!   byte left over: whatever is unclear closes it;
 //! - a request is sent again only if all of it can be, no byte of an answer was seen, and doing it twice
 //!   is the same as doing it once, or nothing of it left the proxy;
+//! - a tunnel begins only where one was asked for and agreed upon, ends both connections, and what asked
+//!   for it is never sent twice;
 //! - what the client was told with the response head (`Connection: close`) is what happens.
 //!
 //! Not here: bytes, timers, pools, retry policies of routes (they ask [`Exchange::is_repeatable`]).
@@ -202,8 +204,13 @@ impl Exchange {
         self.answered = true;
     }
 
-    /// A response head is complete. An error is the upstream's fault and ends the exchange.
-    pub fn on_response_head(&mut self, head: &ResponseHead) -> Result<Answer, Fault> {
+    /// A response head is complete; `agreed` says whether the protocol that a 101 names is one of those that
+    /// were passed on. An error is the upstream's fault and ends the exchange.
+    pub fn on_response_head(
+        &mut self,
+        head: &ResponseHead,
+        agreed: impl FnOnce() -> bool,
+    ) -> Result<Answer, Fault> {
         self.answered = true;
         if self.response != Response::Waiting {
             return Err(self.broken(Fault::UpstreamMalformed));
@@ -218,8 +225,8 @@ impl Exchange {
             return Ok(Answer::Interim { forward });
         }
         if head.status == 101 {
-            if !self.upgrade || head.upgrade.is_none() {
-                // Nobody asked: what follows has no meaning here (RFC 9110 section 15.2.2).
+            if !self.upgrade || head.upgrade.is_none() || !agreed() {
+                // Nobody asked for it: what follows has no meaning here (RFC 9110 section 15.2.2).
                 return Err(self.broken(Fault::UpstreamMalformed));
             }
             self.response = Response::Switched;
@@ -237,6 +244,18 @@ impl Exchange {
         self.until_close = head.framing == Framing::UntilClose;
         self.upstream_keeps = head.keep_alive;
         Ok(self.answer(head))
+    }
+
+    /// The endpoint of a CONNECT has taken the connection: the client is told so, and both are a tunnel.
+    pub fn on_connected(&mut self) {
+        debug_assert!(self.method == Method::Connect && self.request == Request::Done);
+        self.response = Response::Switched;
+        self.passed_on = true;
+    }
+
+    /// Whether the request's Upgrade is passed on, so that its answer may begin a tunnel.
+    pub const fn asks_for_tunnel(&self) -> bool {
+        self.upgrade || matches!(self.method, Method::Connect)
     }
 
     /// How the final response is passed on.
@@ -337,9 +356,11 @@ impl Exchange {
     }
 
     /// Whether the whole request can be sent once more and no answer was passed on; doing so may still
-    /// do its work twice. What a route's retry policy builds on.
+    /// do its work twice. What a route's retry policy builds on. What asks for a tunnel is not repeated once
+    /// it was sent: the upstream may have begun to speak the other protocol.
     pub fn is_repeatable(&self) -> bool {
-        !self.streamed && !self.passed_on && self.request != Request::Broken
+        let begun = self.upgrade && self.sent;
+        !begun && !self.streamed && !self.passed_on && self.request != Request::Broken
     }
 
     /// Whether the request is sent again without anybody asking for it: the fault allows it, and either

@@ -76,11 +76,8 @@ pub fn encode_request(
     forwarded::append(out, bytes, head, fwd, edits);
     append_edits(out, edits);
     body_fields(out, framing);
-    if fwd.upgrade
-        && let Some(upgrade) = head.upgrade
-    {
-        line(out, b"Connection", b"Upgrade");
-        line(out, b"Upgrade", upgrade.of(bytes));
+    if let (Some(upgrades), Some(offer)) = (fwd.upgrade, head.upgrade) {
+        upgrade_fields(out, upgrades.pass(offer.of(bytes)));
     } else if framing.has_body() && head.method.content_undefined() {
         // See `RequestHead::closes_upstream`.
         line(out, b"Connection", b"close");
@@ -118,11 +115,18 @@ pub fn encode_response(
     if frame.upgrade
         && let Some(upgrade) = head.upgrade
     {
-        line(out, b"Connection", b"Upgrade");
-        line(out, b"Upgrade", upgrade.of(bytes));
+        upgrade_fields(out, std::iter::once(upgrade.of(bytes)));
     } else {
         connection_field(out, frame.version, frame.keep_alive);
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the answer to a CONNECT whose tunnel stands: a head alone, since what follows is the tunnel's
+/// (RFC 9110 section 9.3.6).
+pub fn encode_connected(out: &mut Vec<u8>, edits: &HeaderEdits) {
+    status_line(out, 200, reason_phrase(200));
+    append_edits(out, edits);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -272,6 +276,16 @@ fn body_fields(out: &mut Vec<u8>, framing: Framing) {
         }
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+}
+
+/// Connection and Upgrade of a message that offers or takes these protocols.
+fn upgrade_fields<'a>(out: &mut Vec<u8>, protocols: impl Iterator<Item = &'a [u8]>) {
+    out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
+    for (place, protocol) in protocols.enumerate() {
+        out.extend_from_slice(if place > 0 { b", " } else { b"" });
+        out.extend_from_slice(protocol);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Connection, where the version's default says something else.

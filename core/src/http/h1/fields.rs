@@ -163,7 +163,7 @@ impl Facts {
 }
 
 /// The non-empty elements of a comma-separated list, without surrounding white space.
-pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|&byte| byte == b',')
         .map(|element| {

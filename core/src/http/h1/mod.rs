@@ -13,3 +13,5 @@ mod fields;
 pub mod parse;
 mod scan;
 mod trailers;
+
+pub(crate) use fields::list;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{Explanation, Others};
+use super::{Explanation, Others, Tunnel};
 use crate::config::snapshot::Cluster;
 use crate::http::HeaderEdits;
 use crate::http::edits::Line;
@@ -62,7 +62,7 @@ fn edit_words(edits: &HeaderEdits) -> Vec<String> {
 
 impl Explanation<'_> {
     /// The chosen route with its conditions.
-    fn chosen(&self) -> Option<(&Route, &RouteSpec)> {
+    pub(super) fn chosen(&self) -> Option<(&Route, &RouteSpec)> {
         let index = self.route?.index();
         Some((&self.snapshot.routes.routes()[index], &self.snapshot.routes.specs()[index]))
     }
@@ -116,6 +116,7 @@ impl Explanation<'_> {
             "listener": listener,
             "request": request,
             "outcome": outcome,
+            "tunnel": self.tunnel().map(|tunnel| tunnel.json()),
             "route": self.chosen().map(|(route, spec)| self.route_json(route, spec)),
             "also_match": others(&self.also),
             "also_match_more": self.also.more,
@@ -225,6 +226,42 @@ impl Explanation<'_> {
     }
 }
 
+impl Tunnel {
+    /// Whether there can be a tunnel.
+    fn passes(&self) -> bool {
+        match self {
+            Tunnel::Connect(allowed) => *allowed,
+            Tunnel::Upgrade { passed, .. } => !passed.is_empty(),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Tunnel::Connect(true) => "by CONNECT, to an endpoint of the cluster".to_owned(),
+            Tunnel::Connect(false) => "refused, 501: the route lacks `connect = true`".to_owned(),
+            Tunnel::Upgrade { asked: false, offer, .. } => {
+                format!("none: `Upgrade: {offer}` means nothing without `Connection: upgrade`")
+            }
+            Tunnel::Upgrade { passed, offer, .. } if passed.is_empty() => {
+                format!(
+                    "none: `{offer}` is not in the listener's `upgrades`, the request goes on as an ordinary one"
+                )
+            }
+            Tunnel::Upgrade { passed, .. } => {
+                format!("if the upstream switches to {}", passed.join(" or "))
+            }
+        }
+    }
+
+    fn json(&self) -> Json {
+        let (kind, passed) = match self {
+            Tunnel::Connect(_) => ("connect", &[][..]),
+            Tunnel::Upgrade { passed, .. } => ("upgrade", &passed[..]),
+        };
+        json!({ "kind": kind, "passes": self.passes(), "protocols": passed, "meaning": self.words() })
+    }
+}
+
 /// One line of the text form.
 fn row(f: &mut fmt::Formatter<'_>, name: &str, words: &str) -> fmt::Result {
     writeln!(f, "  {name:<9} {words}")
@@ -244,7 +281,21 @@ impl fmt::Display for Explanation<'_> {
             row(f, "query", &text(query))?;
         }
         match self.chosen() {
-            Some((route, spec)) => self.write_route(f, route, spec)?,
+            Some((route, spec)) => {
+                self.write_route(f, route, spec)?;
+                if let Some(tunnel) = self.tunnel() {
+                    row(f, "tunnel", &tunnel.words())?;
+                    if tunnel.passes() {
+                        let times = &self.listener.timeouts;
+                        let most = times.tunnel_max.map_or_else(|| "for any time".to_owned(), time);
+                        row(
+                            f,
+                            "",
+                            &format!("idle {}, at most {most}; no other timeout", time(times.tunnel_idle)),
+                        )?;
+                    }
+                }
+            }
             None => row(f, "route", "none: 404")?,
         }
         self.write_others(f, "also match, but the chosen route comes first because", &self.also)?;

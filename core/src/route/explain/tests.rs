@@ -140,6 +140,41 @@ fn json_says_the_same() {
 }
 
 #[test]
+fn tunnels() {
+    let text =
+        format!("{TEXT}\n[[routes]]\nname = \"db\"\nhosts = [\"db\"]\nconnect = true\ncluster = \"b\"\n")
+            .replace(
+                "address = \"unix:/run/inner.sock\"",
+                "address = \"unix:/run/inner.sock\"\nupgrades = []",
+            );
+    let snapshot = compile(&text, "t", Path::new("/"), &mut Ids::default(), 1, None).unwrap();
+    let check = |asked: Question, passes: Option<bool>, words: &str| {
+        let explanation = explain(&snapshot, &asked).unwrap();
+        let json = explanation.json();
+        assert_eq!(json["tunnel"]["passes"].as_bool(), passes, "{explanation}");
+        assert!(explanation.to_string().contains(words), "{explanation}");
+    };
+    let offer = |listener: &str, fields: &[(&str, &str)]| Question {
+        listener: Some(listener.to_owned()),
+        ..question("http://a/", fields)
+    };
+    let web = &[("Connection", "keep-alive, Upgrade"), ("Upgrade", "h2c, websocket")];
+    check(
+        offer("web", web),
+        Some(true),
+        "tunnel    if the upstream switches to websocket\n            idle 3600s, at most for any time",
+    );
+    check(offer("inner", web), Some(false), "`h2c, websocket` is not in the listener's `upgrades`");
+    check(offer("web", &web[1..]), Some(false), "means nothing without `Connection: upgrade`");
+    check(offer("web", &[]), None, "route");
+    check(question("ws://a:8080/chat", &[]), Some(true), "if the upstream switches to websocket");
+    check(question("wss://a/chat", &[]), Some(true), "if the upstream switches to websocket");
+    let connect = |to: &str| Question { method: "CONNECT".to_owned(), ..question(to, &[]) };
+    check(connect("db:5432"), Some(true), "tunnel    by CONNECT, to an endpoint of the cluster");
+    check(connect("other:5432"), Some(false), "refused, 501: the route lacks `connect = true`");
+}
+
+#[test]
 fn listeners_and_urls() {
     let snapshot = snapshot();
     let check = |url: &str, headers: &[(&str, &str)], listener: &str, host: &str, path: &str| {
@@ -159,7 +194,10 @@ fn listeners_and_urls() {
     check("/x/./y", &[("host", "b.example:1")], "web", "b.example", "/x/y");
     check("http://a.example/", &[("Host", "b.example")], "web", "b.example", "/");
     let error = |question: &Question| explain(&snapshot, question).map(drop).unwrap_err().to_string();
-    assert_eq!(error(&question("ftp://a/", &[])), "the URL's scheme `ftp` is neither http nor https");
+    assert_eq!(
+        error(&question("ftp://a/", &[])),
+        "the URL's scheme `ftp` is none of http, https, ws and wss"
+    );
     let unknown = Question { listener: Some("x".to_owned()), ..question("/", &[]) };
     assert_eq!(error(&unknown), "there is no listener `x`; listeners: web, inner");
 }

@@ -305,7 +305,7 @@ impl Proxy {
             let mut head = ResponseHead::new();
             let answer = match parse_response(&active.inbox, &LIMITS, active.method, &mut head) {
                 Ok(Progress::Partial) => return,
-                Ok(Progress::Complete) => active.exchange.on_response_head(&head),
+                Ok(Progress::Complete) => active.exchange.on_response_head(&head, || false),
                 Err(error) => Err(error.upstream_fault()),
             };
             let mut bytes = Vec::new();

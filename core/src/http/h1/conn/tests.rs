@@ -7,6 +7,7 @@ const LIMITS: HeadLimits = HeadLimits { head_bytes: 4096, uri_bytes: 1024 };
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
 const OLD: &str = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
 
 fn exchange(request: &str) -> Exchange {
@@ -19,7 +20,9 @@ fn answer(exchange: &mut Exchange, response: &str) -> Result<Answer, Fault> {
     let mut head = ResponseHead::new();
     let got = parse_response(response.as_bytes(), &LIMITS, exchange.method, &mut head);
     assert_eq!(got, Ok(Progress::Complete), "{response:?}");
-    exchange.on_response_head(&head)
+    exchange.on_response_head(&head, || {
+        head.upgrade.is_some_and(|choice| choice.of(response.as_bytes()) == b"websocket")
+    })
 }
 
 /// A request answered whole: how the response is framed, and what becomes of the connections.
@@ -108,11 +111,55 @@ fn interim_responses() {
 fn switching_needs_to_be_asked_for() {
     let switch = "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     assert_eq!(answer(&mut exchange(GET), switch), Err(Fault::UpstreamMalformed));
-    let ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let mut exchange = exchange(ask);
+    for wrong in [
+        "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n",
+        "HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n",
+        "HTTP/1.1 101 x\r\nConnection: upgrade\r\n\r\n",
+        "HTTP/1.1 101 x\r\n\r\n",
+    ] {
+        let mut exchange = exchange(ASK);
+        assert_eq!(answer(&mut exchange, wrong), Err(Fault::UpstreamMalformed), "{wrong:?}");
+        assert_eq!((exchange.downstream(), exchange.upstream()), (Reuse::Close, Reuse::Close));
+    }
+    let mut exchange = exchange(ASK);
+    assert!(matches!(answer(&mut exchange, "HTTP/1.1 103 x\r\n\r\n"), Ok(Answer::Interim { .. })));
     assert!(matches!(answer(&mut exchange, switch), Ok(Answer::Switching { .. })));
     assert_eq!((exchange.downstream(), exchange.upstream()), (Reuse::Close, Reuse::Close));
     assert_eq!(exchange.on_upstream_closed(true), Closed::After);
+}
+
+#[test]
+fn a_refused_upgrade_is_an_ordinary_exchange() {
+    let mut refused = exchange(ASK);
+    refused.on_request_sent();
+    assert!(refused.asks_for_tunnel());
+    assert!(matches!(answer(&mut refused, OK), Ok(Answer::Final { frame, .. }) if frame.keep_alive));
+    refused.on_response_done(false);
+    assert_eq!((refused.downstream(), refused.upstream()), (Reuse::Keep, Reuse::Keep));
+}
+
+#[test]
+fn what_asks_for_a_tunnel_is_sent_once() {
+    let mut sent = exchange(ASK);
+    assert!(sent.is_repeatable() && sent.may_retry(Fault::ConnectFailed, false));
+    sent.on_request_sent();
+    assert!(!sent.is_repeatable() && !sent.may_retry(Fault::StaleConnection, true));
+    // Where its Upgrade stays behind it is a GET like any other.
+    let mut head = RequestHead::new();
+    assert_eq!(parse_request(ASK.as_bytes(), &LIMITS, &mut head), Ok(Progress::Complete));
+    let mut stripped = Exchange::new(&head, false, false);
+    stripped.on_request_sent();
+    assert!(!stripped.asks_for_tunnel() && stripped.may_retry(Fault::StaleConnection, true));
+}
+
+#[test]
+fn a_connect_that_is_answered_ends_both_connections() {
+    let mut connect = exchange("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n");
+    assert!(connect.asks_for_tunnel() && connect.may_retry(Fault::ConnectFailed, false));
+    connect.on_connected();
+    assert!(!connect.is_repeatable() && !connect.awaits_response());
+    assert_eq!((connect.downstream(), connect.upstream()), (Reuse::Close, Reuse::Close));
+    assert_eq!(connect.on_upstream_closed(false), Closed::After);
 }
 
 #[test]

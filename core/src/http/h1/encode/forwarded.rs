@@ -7,6 +7,7 @@
 use super::super::super::edits::HeaderEdits;
 use super::super::super::head::{Known, RequestHead, Version};
 use super::super::super::known::Mask;
+use super::super::super::upgrade::Upgrades;
 use super::line;
 
 /// What is told to the upstream about the client, and how.
@@ -28,8 +29,8 @@ pub struct Forwarding<'a> {
     pub request_id: Option<&'a [u8]>,
     /// Host for an HTTP/1.0 request without one.
     pub fallback_host: &'a [u8],
-    /// Pass the request's Upgrade on (it must have one).
-    pub upgrade: bool,
+    /// Pass on what these allow of the protocols that the request offers (it offers one of them).
+    pub upgrade: Option<&'a Upgrades>,
 }
 
 /// The forwarded fields that are written anew instead of being copied.

@@ -1,6 +1,7 @@
 //! Tables of messages as they are written.
 
 use super::*;
+use crate::http::Upgrades;
 use crate::http::h1::parse::{HeadLimits, Progress, parse_request, parse_response};
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes: 4096, uri_bytes: 1024 };
@@ -73,10 +74,17 @@ fn fields_are_kept_dropped_and_made_canonical() {
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     );
-    let fwd = Forwarding { upgrade: true, ..forwarding() };
+    let upgrades = Upgrades::new(["websocket", "tcp"]);
+    let fwd = Forwarding { upgrade: Some(&upgrades), ..forwarding() };
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let got = request(upgrade, None, &fwd, &HeaderEdits::empty());
     assert!(got.ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "{got}");
+    // What is not allowed stays behind, and so do the fields that belonged to it.
+    let several = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AA\r\n\
+                   Upgrade: h2c, tcp ,x, websocket/13\r\n\r\n";
+    let got = request(several, None, &fwd, &HeaderEdits::empty());
+    assert!(got.ends_with("Connection: Upgrade\r\nUpgrade: tcp, websocket/13\r\n\r\n"), "{got}");
+    assert!(!got.contains("HTTP2-Settings"), "{got}");
 }
 
 #[test]
@@ -224,6 +232,13 @@ fn responses() {
         upgrade,
         "HTTP/1.1 101 x\r\nA: 1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     );
+}
+
+#[test]
+fn a_connect_is_answered_with_a_head_alone() {
+    let mut out = Vec::new();
+    encode_connected(&mut out, &HeaderEdits::empty());
+    assert_eq!(out, b"HTTP/1.1 200 OK\r\n\r\n");
 }
 
 #[test]
