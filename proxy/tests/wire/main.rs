@@ -36,3 +36,4 @@ mod retry;
 mod reuse;
 mod routing;
 mod timeouts;
+mod tunnels;

@@ -67,7 +67,7 @@ impl Stream {
 pub(crate) struct Link {
     pub(super) stream: Stream,
     /// Received and not yet taken.
-    pub(super) unread: Vec<u8>,
+    pub(crate) unread: Vec<u8>,
     /// Counts every byte received, where somebody asked for it.
     pub(super) received: Arc<AtomicU64>,
 }
@@ -100,11 +100,11 @@ impl Link {
         Link::new(Stream::Unix(UnixStream::connect(path).expect("connected")))
     }
 
-    /// Another handle of the same TCP connection, to send and receive at the same time.
+    /// Another handle of the same connection, to send and receive at the same time.
     pub(crate) fn twin(&self) -> Self {
         match &self.stream {
             Stream::Tcp(stream) => Link::new(Stream::Tcp(stream.try_clone().expect("cloned"))),
-            Stream::Unix(_) => panic!("a Unix socket"),
+            Stream::Unix(stream) => Link::new(Stream::Unix(stream.try_clone().expect("cloned"))),
         }
     }
 
