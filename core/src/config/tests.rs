@@ -674,6 +674,12 @@ fn warnings_do_not_refuse() {
         "listeners = [{ name = \"l\", address = \"127.0.0.1:80\" }]\nroutes = [{ direct_response = { status = 200 }, connect = true }]".to_owned(),
         &[("true", "`connect` means nothing with `direct_response`")],
     );
+    warn(
+        format!(
+            "{BASE}\nroutes = [{{ cluster = \"c\", methods = [\"GET\", \"CONNECT\"] }}, {{ cluster = \"cluster-two\", hosts = [\"a\"], methods = [\"CONNECT\"], connect = true }}]"
+        ),
+        &[("\"CONNECT\"", "CONNECT requests will be refused … add `connect = true`")],
+    );
 }
 
 #[test]

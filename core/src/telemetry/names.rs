@@ -108,7 +108,7 @@ families! {
     RELAY_BYTES: Counter "pinion_relay_bytes_total" "bytes" ["path" "direction"] "Bytes of bodies and tunnels relayed, through a buffer (copy) or inside the kernel (splice)";
 
     SHARD_REQUESTS: Counter "pinion_shard_requests_total" "" ["shard"] "Requests begun";
-    SHARD_REQUESTS_ACTIVE: Gauge "pinion_shard_requests_active" "" ["shard"] "Requests in progress";
+    SHARD_REQUESTS_ACTIVE: Gauge "pinion_shard_requests_active" "" ["shard"] "Requests in progress, without tunnels";
     SHARD_CONNECTIONS_ACTIVE: Gauge "pinion_shard_connections_active" "" ["shard"] "Downstream connections open";
     SHARD_CONNECTIONS_PARKED: Counter "pinion_shard_connections_parked_total" "" ["shard" "direction"] "Connections moved to (in) or from (out) this shard";
     SHARD_CONNECTIONS_REBALANCED: Counter "pinion_shard_connections_rebalanced_total" "" ["shard"] "Connections given away because the shard held more than its share";

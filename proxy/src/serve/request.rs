@@ -162,8 +162,12 @@ async fn attend<'t>(
     let routes = &tables.shared.snapshot.routes;
     let route = routes.find(listener, &view, &mut call.shard.matching.borrow_mut()).ok_or(Fault::NoRoute)?;
     *found = Some(route);
-    if head.method == Method::Connect && !(route.connect && !matches!(route.action, Action::Direct(_))) {
-        return Err(Fault::MethodUnsupported);
+    if head.method == Method::Connect {
+        // Routes are asked for `/`; in the record it has no path.
+        trip.path.clear();
+        if !route.connect || matches!(route.action, Action::Direct(_)) {
+            return Err(Fault::MethodUnsupported);
+        }
     }
     // choose, pool, exchange, respond
     let cluster = match &route.action {

@@ -685,6 +685,7 @@ fn connect_where_it_is_allowed() {
         for (key, value) in [
             ("method", Value::from("CONNECT")),
             ("authority", "db.internal:5432".into()),
+            ("path", Value::Null),
             ("response_code", 200.into()),
             ("route_name", "db".into()),
             ("upstream_cluster", "app".into()),

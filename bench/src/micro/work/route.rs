@@ -109,7 +109,7 @@ pub(in crate::micro) fn table(kind: Kind, size: usize) -> RouteTable {
                 name: "route".into(),
                 action: Action::Cluster(ClusterIndex(0)),
                 connect: false,
-            timeout: None,
+                timeout: None,
                 retry: None,
                 request_headers: HeaderEdits::default(),
                 response_headers: HeaderEdits::default(),

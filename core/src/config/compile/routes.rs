@@ -126,6 +126,13 @@ fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Proble
     let retry = route.retry.as_ref().map(|retry| self::retry(&retry.value, problems));
     let request_headers = edits::edits(&route.request_headers, Head::Request, problems);
     let response_headers = edits::edits(&route.response_headers, Head::Response, problems);
+    let lists_connect =
+        |list: &At<Vec<At<String>>>| list.value.iter().find(|method| method.value == "CONNECT").cloned();
+    if let Some(method) = route.methods.as_ref().and_then(lists_connect).filter(|_| !route.connect.value) {
+        problems
+            .warning(method.span, "CONNECT requests will be refused")
+            .suggest("add `connect = true` if they shall become tunnels to the route's cluster");
+    }
     if route.direct_response.is_some() {
         let useless = [
             ("timeout", route.timeout.as_ref().map(|timeout| &timeout.span)),
