@@ -17,7 +17,7 @@ use std::task::Poll;
 use pinion_core::fault::{Fault, Party};
 use pinion_core::http::Method;
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::h1::encode::{Forwarding, encode_connected, encode_request};
+use pinion_core::http::h1::encode::{Forwarding, encode_request};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
 use pinion_core::telemetry::{Phase, class_of};
@@ -25,9 +25,9 @@ use pinion_core::time::Instant;
 
 use super::relay::{self, Uploaded};
 use super::request::Call;
-use super::respond::{Responded, Responding, announce, respond};
+use super::respond::{Responded, Responding, respond};
 use super::trip::Trip;
-use super::tunnel::tunnel;
+use super::tunnel;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::{Background, send_all};
@@ -149,7 +149,7 @@ async fn attempt(
     let half_close = call.connection.view.listener.half_close;
     lease.watch_client(&call.connection.socket, &upstream.socket, half_close, call.story.ledger.last());
     let result = match trip.head.method {
-        Method::Connect => connected(call, route).await,
+        Method::Connect => tunnel::connected(call, route).await,
         _ => converse(call, trip, route, &mut upstream, may_retry_status).await,
     };
     lease.unwatch_client();
@@ -157,7 +157,7 @@ async fn attempt(
     let fired = (up.or(send), lease.disarm(Lane::Request));
     if matches!(result, Ok(Responded::Switched)) {
         // ALLOC: once a tunnel, so that a seat is no larger for it.
-        Box::pin(tunnel(call, &upstream)).await;
+        Box::pin(tunnel::relay(call, &upstream)).await;
     }
     let reusable = result.is_ok()
         && fired == (None, None)
@@ -182,20 +182,6 @@ async fn attempt(
             Err(Failed::Fault(fault, Some(place)))
         }
     }
-}
-
-/// Tells the client that its CONNECT has reached an endpoint.
-async fn connected(call: &mut Call<'_>, route: &Route) -> Result<Responded, Fault> {
-    let lease = &call.connection.lease;
-    lease.disarm(Lane::Up);
-    lease.disarm(Lane::Request);
-    lease.unwatch_client();
-    let mut out = call.shard.buffers.take(Size::Small).ok_or(Fault::MemoryLimit)?;
-    encode_connected(out.as_vec(), &route.response_headers);
-    call.exchange.get_mut().on_connected();
-    call.story.status = 200;
-    announce(call.connection, out, clock::now()).await?;
-    Ok(Responded::Switched)
 }
 
 /// A connection that a deadline cut looks like one that the upstream closed: the deadline says what it was.

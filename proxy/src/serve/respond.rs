@@ -15,19 +15,19 @@ use pinion_core::fault::Fault;
 use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::{Answer, Closed, Exchange};
 use pinion_core::http::h1::encode::{
-    CHUNK_END, LAST_CHUNK, ResponseFrame, encode_chunk_size, encode_interim, encode_response,
+    CHUNK_END, LAST_CHUNK, encode_chunk_size, encode_interim, encode_response,
 };
 use pinion_core::http::h1::parse::{HeadLimits, Progress, may_end, parse_response};
 use pinion_core::http::{Framing, Method, ResponseHead};
 use pinion_core::limits::HEADER_BYTES_MAX;
 use pinion_core::route::Route;
 use pinion_core::telemetry::{Direction, Phase};
-use pinion_core::time::Instant;
 
 use super::downstream::Downstream;
 use super::exchange::HEAD_ROOM;
 use super::record::Story;
 use super::relay::{SPLICE_BYTES_MIN, splice_down};
+use super::tunnel;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
@@ -90,7 +90,7 @@ pub(crate) async fn respond(
         let answer = call.exchange.borrow_mut().on_response_head(head, agreed)?;
         match answer {
             Answer::Interim { forward } => pass_interim(call, upstream, head, inbuf, forward).await?,
-            Answer::Switching { frame } => return switch(call, head, &inbuf, &frame).await,
+            Answer::Switching { frame } => return tunnel::switched(call, head, &inbuf, &frame).await,
             Answer::Final { frame, emit, rechunk } => break (inbuf, frame, emit, rechunk),
         }
     };
@@ -121,50 +121,6 @@ pub(crate) async fn respond(
     call.story.bytes_out = body.reader.payload_bytes();
     call.story.ledger.stamp(Phase::Respond, clock::now());
     passed.map(|()| Responded::Passed)
-}
-
-/// Tells the client that the upstream switches protocols, with what the upstream has said behind that.
-async fn switch(
-    call: &mut Responding<'_>,
-    head: &ResponseHead,
-    inbuf: &Buffer,
-    frame: &ResponseFrame,
-) -> Result<Responded, Fault> {
-    let lease = &call.connection.lease;
-    if lease.fired(Lane::Up).is_some() || lease.fired(Lane::Request).is_some() {
-        return Err(Fault::UpstreamClosed);
-    }
-    // From here on only a tunnel's own limits count.
-    lease.disarm(Lane::Up);
-    lease.disarm(Lane::Request);
-    lease.unwatch_client();
-    let now = clock::now();
-    call.cluster.stats.first_byte.record(now.since(call.story.ledger.last()).as_nanos() as u64);
-    call.story.ledger.stamp(Phase::Exchange, now);
-    let (bytes, behind) = inbuf.unread().split_at(head.len);
-    let small = inbuf.unread().len() + HEAD_ROOM <= Size::Small.room();
-    let mut out =
-        call.shard.buffers.take(if small { Size::Small } else { Size::Large }).ok_or(Fault::MemoryLimit)?;
-    encode_response(out.as_vec(), bytes, head, frame, &call.route.response_headers);
-    out.as_vec().extend_from_slice(behind);
-    call.story.status = head.status;
-    call.story.bytes_out = behind.len() as u64;
-    announce(call.connection, out, now).await?;
-    Ok(Responded::Switched)
-}
-
-/// Sends the head that begins a tunnel.
-pub(crate) async fn announce(connection: &Downstream, out: Buffer, now: Instant) -> Result<(), Fault> {
-    let due = now.after(connection.view.listener.timeouts.write);
-    connection.lease.cut_both(Lane::Write, due, &connection.socket);
-    let progress = |sent: usize| connection.view.stats.sent_bytes.add(sent as u64);
-    let (sent, _) = send_all(&connection.socket, out, progress).await;
-    let late = connection.lease.disarm(Lane::Write);
-    match (sent, late) {
-        (Ok(()), None) => Ok(()),
-        (_, Some(_)) => Err(Fault::ReaderTooSlow),
-        (Err(_), None) => Err(Fault::ClientGone),
-    }
 }
 
 /// Receives until a response head is complete; the buffer begins with it.

@@ -20,14 +20,20 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use pinion_core::fault::Fault;
+use pinion_core::http::ResponseHead;
+use pinion_core::http::h1::encode::{ResponseFrame, encode_connected, encode_response};
+use pinion_core::route::Route;
 use pinion_core::telemetry::{Direction, Phase};
+use pinion_core::time::Instant;
 
 use super::downstream::Downstream;
+use super::exchange::HEAD_ROOM;
 use super::request::Call;
+use super::respond::{Responded, Responding};
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::pump::{Ended, Moved, Tools, pump};
-use crate::net::send::finish_sending;
+use crate::net::send::{finish_sending, send_all};
 use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::timer::Lane;
@@ -39,8 +45,52 @@ const IDLE: Lane = Lane::Read;
 const MOST: Lane = Lane::Write;
 const DRAIN: Lane = Lane::Request;
 
+/// Tells the client that the upstream switches protocols, with what the upstream has said behind that.
+pub(crate) async fn switched(
+    call: &mut Responding<'_>,
+    head: &ResponseHead,
+    inbuf: &Buffer,
+    frame: &ResponseFrame,
+) -> Result<Responded, Fault> {
+    let lease = &call.connection.lease;
+    if lease.fired(Lane::Up).is_some() || lease.fired(Lane::Request).is_some() {
+        return Err(Fault::UpstreamClosed);
+    }
+    // From here on only a tunnel's own limits count.
+    lease.disarm(Lane::Up);
+    lease.disarm(Lane::Request);
+    lease.unwatch_client();
+    let now = clock::now();
+    call.cluster.stats.first_byte.record(now.since(call.story.ledger.last()).as_nanos() as u64);
+    call.story.ledger.stamp(Phase::Exchange, now);
+    let (bytes, behind) = inbuf.unread().split_at(head.len);
+    let small = inbuf.unread().len() + HEAD_ROOM <= Size::Small.room();
+    let mut out =
+        call.shard.buffers.take(if small { Size::Small } else { Size::Large }).ok_or(Fault::MemoryLimit)?;
+    encode_response(out.as_vec(), bytes, head, frame, &call.route.response_headers);
+    out.as_vec().extend_from_slice(behind);
+    call.story.status = head.status;
+    call.story.bytes_out = behind.len() as u64;
+    announce(call.connection, out, now).await?;
+    Ok(Responded::Switched)
+}
+
+/// Tells the client that its CONNECT has reached an endpoint.
+pub(crate) async fn connected(call: &mut Call<'_>, route: &Route) -> Result<Responded, Fault> {
+    let lease = &call.connection.lease;
+    lease.disarm(Lane::Up);
+    lease.disarm(Lane::Request);
+    lease.unwatch_client();
+    let mut out = call.shard.buffers.take(Size::Small).ok_or(Fault::MemoryLimit)?;
+    encode_connected(out.as_vec(), &route.response_headers);
+    call.exchange.get_mut().on_connected();
+    call.story.status = 200;
+    announce(call.connection, out, clock::now()).await?;
+    Ok(Responded::Switched)
+}
+
 /// Relays both directions until the tunnel is over; what ended it and how many bytes passed is in the story.
-pub(crate) async fn tunnel(call: &mut Call<'_>, upstream: &Upstream) {
+pub(crate) async fn relay(call: &mut Call<'_>, upstream: &Upstream) {
     debug_assert!(!upstream.receiver.started(), "what the upstream sends is received here alone");
     let (shard, connection) = (call.shard, call.connection);
     let _open = Open::new(shard, connection);
@@ -86,6 +136,20 @@ pub(crate) async fn tunnel(call: &mut Call<'_>, upstream: &Upstream) {
     call.story.bytes_in = came.get();
     call.story.bytes_out += went.get();
     call.story.ledger.stamp(Phase::Respond, clock::now());
+}
+
+/// Sends the head that begins a tunnel.
+async fn announce(connection: &Downstream, out: Buffer, now: Instant) -> Result<(), Fault> {
+    let due = now.after(connection.view.listener.timeouts.write);
+    connection.lease.cut_both(Lane::Write, due, &connection.socket);
+    let progress = |sent: usize| connection.view.stats.sent_bytes.add(sent as u64);
+    let (sent, _) = send_all(&connection.socket, out, progress).await;
+    let late = connection.lease.disarm(Lane::Write);
+    match (sent, late) {
+        (Ok(()), None) => Ok(()),
+        (_, Some(_)) => Err(Fault::ReaderTooSlow),
+        (Err(_), None) => Err(Fault::ClientGone),
+    }
 }
 
 /// Polls a direction that has not ended; passes its end on to where it went.
