@@ -186,6 +186,24 @@ fn a_lost_agent_makes_the_run_invalid() {
 }
 
 #[test]
+fn an_agent_does_one_run_at_a_time() {
+    let (_folder, file) = secret(SECRET);
+    let agent = Agent::start(&["--secret-file", &file]);
+    let origin = Origin::start("epoll", &[]);
+    let url = format!("http://{}/", origin.address);
+    let first = program(&["--quiet", "--agents", &agent.address, "--secret-file", &file, "--json", "-"])
+        .args(["--rate", "50", "--duration", "4s", &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let second = lead(&[&agent], &["--secret-file", &file, "--duration", "1s", &url]);
+    assert!(text(&second.stderr).contains("busy with another run"), "{}", text(&second.stderr));
+    let report = report(&first.wait_with_output().unwrap());
+    assert_eq!((report.answered, report.failed), (200, 0));
+}
+
+#[test]
 fn what_an_agent_can_not_do_ends_the_run_with_its_reason() {
     let (_folder, file) = secret(SECRET);
     let agent = Agent::start(&["--secret-file", &file]);
