@@ -326,6 +326,9 @@ fn outcome(
             State::Preparing | State::Running => continue,
         };
         reasons.extend(report.certified.reasons.iter().map(|reason| format!("agent {address}: {reason}")));
+        if ended == Ended::Planned && report.ended != "planned" {
+            reasons.push(format!("agent {address} was ended early"));
+        }
         agents.push(merge::line(address, remote.offset.map_or(0, |offset| offset.error), report));
         let part = merge::measure(report);
         match &mut merged {
