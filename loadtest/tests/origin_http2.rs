@@ -377,12 +377,19 @@ fn http_1_and_http_2_share_a_port_for_curl() {
         return;
     }
     for driver in DRIVERS {
-        let origin = Origin::start(driver, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("origin.sock");
+        let socket = socket.to_str().unwrap();
+        let origin = Origin::start(driver, &["--listen", &format!("unix:{socket}")]);
         for (option, seen) in [("--http2-prior-knowledge", "HTTP/2"), ("--http1.1", "HTTP/1.1")] {
             let url = format!("http://{}/echo", origin.address);
-            let output = Command::new("curl").args(["-sS", option, "-d", "hello", &url]).output().unwrap();
-            let echo: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-            assert_eq!((&echo["http_version"], &echo["body"]), (&seen.into(), &"hello".into()));
+            for by_path in [&[][..], &["--unix-socket", socket]] {
+                let mut curl = Command::new("curl");
+                let output = curl.args(["-sS", option, "-d", "hello", &url]).args(by_path).output().unwrap();
+                let echo: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert_eq!((&echo["http_version"], &echo["body"]), (&seen.into(), &"hello".into()));
+                assert_eq!(echo["source"].is_null(), !by_path.is_empty(), "{echo}");
+            }
         }
     }
 }
