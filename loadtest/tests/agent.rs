@@ -128,7 +128,8 @@ fn agents_send_one_load_and_their_results_are_one() {
     }
     // The summary has a line for each.
     let options = ["--secret-file", &file, "--rate", "100", "-n", "20", &url];
-    let shown = text(&lead(&[&agents[0], &agents[1]], &options).stdout);
+    let output = lead(&[&agents[0], &agents[1]], &options);
+    let shown = format!("{}{}", text(&output.stdout), text(&output.stderr));
     for agent in &agents {
         assert!(shown.lines().any(|line| line.starts_with(&format!("  {} ", agent.address))), "{shown}");
     }
@@ -225,6 +226,25 @@ fn a_lost_agent_makes_the_run_invalid() {
     assert_eq!((report.agents.len(), report.agents[0].address.as_str()), (1, one.address.as_str()));
     assert!(report.answered > 0);
     assert!(text(&output.stderr).contains("not certified"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_agent_that_is_told_to_end_ends_its_run_and_says_so() {
+    let (_folder, file) = secret(SECRET);
+    let mut agent = Agent::start(&["--secret-file", &file]);
+    let origin = Origin::start("epoll", &[]);
+    let url = format!("http://{}/", origin.address);
+    let options = ["--secret-file", &file, "--rate", "100", "--duration", "60s", "--json", "-", &url];
+    let leader = start_leading(&[&agent], &options);
+    std::process::Command::new("kill").args(["-TERM", &agent.child.id().to_string()]).status().unwrap();
+    let report = report(&leader.wait_with_output().unwrap());
+    assert!(agent.child.wait().unwrap().success());
+    assert!(report.measured_seconds < 50.0 && !report.certified.valid);
+    assert!(
+        report.certified.reasons.iter().any(|reason| reason.ends_with("was ended early")),
+        "{:?}",
+        report.certified
+    );
 }
 
 #[test]

@@ -310,8 +310,9 @@ fn follow(remotes: &mut [Remote], stop: &AtomicBool) {
 fn outcome(
     options: &LoadOptions,
     remotes: &[Remote],
-    (threads, started, ended): (u32, String, Ended),
+    (threads, started, mut ended): (u32, String, Ended),
 ) -> Result<Outcome, Problem> {
+    let is_planned = ended == Ended::Planned;
     let mut reasons = Vec::new();
     let mut merged: Option<(&Report, Measure)> = None;
     let mut agents = Vec::new();
@@ -326,8 +327,9 @@ fn outcome(
             State::Preparing | State::Running => continue,
         };
         reasons.extend(report.certified.reasons.iter().map(|reason| format!("agent {address}: {reason}")));
-        if ended == Ended::Planned && report.ended != "planned" {
+        if is_planned && report.ended != "planned" {
             reasons.push(format!("agent {address} was ended early"));
+            ended = Ended::Signal;
         }
         agents.push(merge::line(address, remote.offset.map_or(0, |offset| offset.error), report));
         let part = merge::measure(report);

@@ -99,12 +99,12 @@ fn carry_out(link: &mut Link, order: &Order, busy: &AtomicBool, ending: &AtomicB
         let result = running.join().unwrap_or_else(|_| Err("the run panicked".to_owned()));
         talked.map(|()| result)
     });
-    let told = outcome.and_then(|result| match result {
+    // Before the leader learns that it is over: it may have another order at once.
+    busy.store(false, Ordering::Release);
+    match outcome? {
         Ok(report) => link.send(&ToLeader::Done(Box::new(report))),
         Err(reason) => link.send(&ToLeader::Failed { reason }),
-    });
-    busy.store(false, Ordering::Release);
-    told
+    }
 }
 
 /// Hands messages on in both directions, for a moment; says whether the leader was heard.
