@@ -156,6 +156,7 @@ fn agents_get_scenarios_with_their_options() {
     assert_eq!((report.sent, report.failed), (100, 0));
     let names: Vec<&str> = report.targets.iter().map(|target| target.name.as_str()).collect();
     assert_eq!(names, ["one", "two"]);
+    assert_eq!(report.target, format!("{good} (2 targets)"), "as the leader knows it");
     assert_eq!(report.targets[0].answered + report.targets[1].answered, 100);
     assert_eq!(
         (report.errors_total, report.statuses["404"]),

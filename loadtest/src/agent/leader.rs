@@ -26,7 +26,7 @@ use crate::clock::{Clock, monotonic, nanos};
 use crate::job::Start;
 use crate::measure::Measure;
 use crate::progress::{Totals, Watch};
-use crate::report::{Ended, Load, Outcome, command_line, machine};
+use crate::report::{Ended, Load, Outcome, command_line, machine, rate, target};
 use crate::result::{Certified, Report};
 use crate::timestamp;
 
@@ -341,14 +341,16 @@ fn outcome(
     let Some((first, measure)) = merged else {
         return Err(Problem::Failed(reasons.join("; ")));
     };
+    // An agent knows files by names of its own.
+    let (rate, arrivals) = rate(options);
     Ok(Outcome {
         command: command_line(std::env::args()),
-        target: first.target.clone(),
+        target: target(options, first.targets.len()),
         target_names: first.targets.iter().map(|target| target.name.clone()).collect(),
         load: Load {
-            rate: first.rate.clone(),
+            rate,
             is_open: first.open_loop,
-            arrivals: first.arrivals.clone(),
+            arrivals,
             connections: first.connections,
             threads,
             duration: Duration::from_secs_f64(first.duration_seconds),
