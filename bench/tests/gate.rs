@@ -57,7 +57,18 @@ fn a_slow_candidate_is_worse_in_every_output() {
         folder.path(),
         "",
         "--delay 200ms",
-        &["--json", "out.json", "--markdown", "out.md", "--record", "own", "--runs", "runs", "--note", "a test"],
+        &[
+            "--json",
+            "out.json",
+            "--markdown",
+            "out.md",
+            "--record",
+            "own",
+            "--runs",
+            "runs",
+            "--note",
+            "a test",
+        ],
     );
     let said = words(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -81,11 +81,13 @@ fn scenario(outcome: &Outcome) -> String {
 fn row(finding: &Finding) -> String {
     let show = |value| finding.measure.show(value);
     let percent = |share: f64| format!("{:+.1} %", share * 100.0);
+    let change = if finding.rounds == 0 { "-".to_owned() } else { percent(finding.ratio - 1.0) };
     let interval = match (finding.low, finding.high) {
         (Some(low), Some(high)) => format!(" ({} … {})", percent(low - 1.0), percent(high - 1.0)),
         _ => String::new(),
     };
     let verdict = match (finding.verdict, finding.more_rounds) {
+        (Verdict::CantTell, _) if finding.rounds == 0 => "can't tell, no sound round".to_owned(),
         (Verdict::CantTell, Some(more)) => format!("can't tell, needs about {more} more rounds"),
         (Verdict::CantTell, None) if finding.measure.is_counted() => {
             "can't tell, its counts differ".to_owned()
@@ -99,7 +101,7 @@ fn row(finding: &Finding) -> String {
         finding.measure.label(),
         show(finding.base),
         show(finding.candidate),
-        percent(finding.ratio - 1.0),
+        change,
         finding.threshold * 100.0,
         finding.spread * 100.0,
         if finding.judged { verdict } else { format!("({verdict})") },

@@ -123,6 +123,9 @@ fn gate(options: &Options) -> Result<bool, Failure> {
     let fail = Failure::Failed;
     let load = programs::load(options.build).map_err(fail)?;
     let bench = programs::own().map_err(fail)?;
+    if let Some(folder) = &options.keep {
+        std::fs::create_dir_all(folder).map_err(|e| fail(format!("can't make {}: {e}", folder.display())))?;
+    }
     let folder = tempfile::tempdir().map_err(|e| fail(format!("no temporary folder: {e}")))?;
     let target = programs::target_folder(&bench).map_err(fail)?;
     let builder = Builder { repository: repository.as_ref(), target: &target, folder: folder.path() };
@@ -144,6 +147,7 @@ fn gate(options: &Options) -> Result<bool, Failure> {
         sides: &sides,
         counter: Counter::detect(),
         stop: &stop,
+        keep: options.keep.as_deref(),
         deadline: began + options.time_limit,
         timed: !options.only_counted(),
         counted: !options.only_timed(),

@@ -95,6 +95,9 @@ pub(crate) struct Options {
     /// Write everything as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Keep the load generator's report of every run in a folder, for `pinion-load compare`
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
     /// Append a line to the record of this name
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = RECORD)]
     pub(crate) record: Option<String>,

@@ -14,6 +14,7 @@
 //! A percentile needs requests beyond it. Where a run has too few, the histograms of several rounds are
 //! merged into one: exactly, as if they had been one longer run.
 
+use std::path::Path;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
@@ -60,6 +61,8 @@ pub(crate) struct Gate<'a> {
     pub(crate) sides: &'a [Side; 2],
     pub(crate) counter: Counter,
     pub(crate) stop: &'a Stop,
+    /// Where the generator's reports are kept, if they are.
+    pub(crate) keep: Option<&'a Path>,
     /// When to stop measuring.
     pub(crate) deadline: Instant,
     /// Whether to leave the noisy or the counted measures out.
@@ -101,10 +104,20 @@ impl Gate<'_> {
                     })
                     .map_err(|e| format!("{}: {}: {e}", scenario.name, side.label))?;
                 runs.samples.push(sample);
+                self.keep(scenario, run)?;
             }
             eprintln!("{:<24} round {:>3} of {rounds}  {}", scenario.name, round + 1, runs.last_round());
         }
         Ok(runs)
+    }
+
+    /// Keeps the generator's report of a run, if that is wanted and it made one.
+    fn keep(&self, scenario: &Scenario, run: usize) -> Result<(), Problem> {
+        let report = self.setting.folder.join(sample::REPORT);
+        let Some(folder) = self.keep.filter(|_| report.is_file()) else { return Ok(()) };
+        let side = ["base", "candidate"][side_of(run)];
+        let kept = folder.join(format!("{}-{:03}-{side}.json", scenario.name, run + 1));
+        std::fs::copy(&report, &kept).map(drop).map_err(|e| format!("can't write {}: {e}", kept.display()))
     }
 
     fn is_over(&self) -> bool {
@@ -235,7 +248,7 @@ impl Runs {
             let sample = &self.samples[run];
             let cpu = sample.values.get(&Measure::Cpu).map(|&value| Measure::Cpu.show(value));
             let p99 = sample.latency.as_ref().map(|latency| latency.value_at_quantile(0.99) as f64);
-            let p99 = p99.or(sample.values.get(&Measure::P99).copied()).map(|p99| Measure::P99.show(p99));
+            let p99 = p99.map(|p99| Measure::P99.show(p99));
             format!(
                 "CPU {} p99 {}{}",
                 cpu.as_deref().unwrap_or("-"),

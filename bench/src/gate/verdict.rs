@@ -54,7 +54,7 @@ pub(crate) struct Finding {
     /// The figure of all runs of each side.
     pub(crate) base: f64,
     pub(crate) candidate: f64,
-    /// Candidate / base, as the paired rounds say.
+    /// Candidate / base, as the paired rounds say; 1 without rounds.
     pub(crate) ratio: f64,
     /// Its interval of 95 % confidence, if there are enough rounds for one.
     pub(crate) low: Option<f64>,
@@ -119,7 +119,8 @@ pub(crate) fn judge(figures: Vec<Figures>, alpha: f64) -> Vec<Finding> {
             let room = figures.threshold.ln_1p();
             let rounds = figures.series.rounds.len();
             let verdict = decide(&comparison, chances, &noise, rounds, room);
-            let more_rounds = (verdict == Verdict::CantTell)
+            // Without same-against-same nothing is known of the noise.
+            let more_rounds = (verdict == Verdict::CantTell && !figures.series.same.is_empty())
                 .then(|| more_rounds(&comparison, &noise, rounds, room) * figures.series.merged as f64)
                 .filter(|&more| more <= MORE_ROUNDS_MAX)
                 .map(|more| more.ceil() as u64);

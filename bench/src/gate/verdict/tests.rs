@@ -59,7 +59,8 @@ fn many_measures_make_each_test_stricter() {
     let seven = || figures(rounds(8, 1.05, 0.01), rounds(7, 1.0, 0.01), 0.03);
     assert_eq!(verdict_of(seven()).verdict, Verdict::Worse);
     // Eight rounds have a chance of 1 in 256 at best: not enough for one of forty measures.
-    let all = judge((0..40).map(|_| figures(rounds(8, 1.0, 0.01), vec![], 0.03)).chain([seven()]).collect(), ALPHA);
+    let all =
+        judge((0..40).map(|_| figures(rounds(8, 1.0, 0.01), vec![], 0.03)).chain([seven()]).collect(), ALPHA);
     let last = &all[40];
     assert_eq!((last.verdict, last.more_rounds), (Verdict::CantTell, Some(4)), "{last:?}");
     // Those that are not judged take no part.
@@ -78,4 +79,79 @@ fn counts_must_agree_with_themselves_before_they_are_compared() {
     assert_eq!(judge(&[12_000.0, 12_010.0], &[11_850.0, 11_840.0]), Verdict::Better);
     assert_eq!(judge(&[12_000.0, 12_100.0], &[12_150.0, 12_140.0]), Verdict::CantTell);
     assert_eq!(judge(&[0.0], &[1.0]), Verdict::CantTell);
+}
+
+/// The calibrations that are kept for these tests.
+fn recorded(name: &str) -> Report {
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    let file = std::path::Path::new(&here).join("tests/data").join(name);
+    crate::gate::record::read(&file).unwrap().pop().unwrap()
+}
+
+/// The rounds of one measure of a calibration.
+fn recorded_rounds(name: &str, scenario: &str, measure: Measure) -> Vec<[f64; 2]> {
+    let report = recorded(name);
+    let outcome = report.scenarios.iter().find(|outcome| outcome.scenario == scenario).unwrap();
+    outcome.findings.iter().find(|finding| finding.measure == measure).unwrap().series.clone()
+}
+
+/// Rounds drawn from recorded ones, the two runs of each exchanged by a coin, the candidate of each
+/// `factor` as high; and as many more of the same program.
+fn drawn(recorded: &[[f64; 2]], rounds: usize, factor: f64, threshold: f64, random: &mut Random) -> Figures {
+    let mut draw = |factor: f64| {
+        let [a, b] = recorded[(random.unit() * recorded.len() as f64) as usize];
+        if random.bits() >> 63 == 1 { [a, b * factor] } else { [b, a * factor] }
+    };
+    let same = (1..rounds).map(|_| draw(1.0)).collect();
+    figures((0..rounds).map(|_| draw(factor)).collect(), same, threshold)
+}
+
+/// How often drawn gates end with each verdict: better, same, worse, can't tell.
+fn verdicts(gates: usize, mut gate: impl FnMut() -> Figures) -> [f64; 4] {
+    let mut counts = [0.0; 4];
+    for _ in 0..gates {
+        counts[verdict_of(gate()).verdict as usize] += 1.0 / gates as f64;
+    }
+    counts
+}
+
+#[test]
+fn false_alarms_stay_below_the_stated_rate() {
+    for name in ["aa-saturated.jsonl", "aa-small.jsonl"] {
+        let report = recorded(name);
+        let gates = 1000;
+        let alarms = calibrate::false_alarms(&report.scenarios, ALPHA, gates, 5);
+        // Three standard deviations of a fair count of that many.
+        let chance = 3.0 * (ALPHA * (1.0 - ALPHA) / f64::from(gates)).sqrt();
+        assert!(alarms <= ALPHA + chance, "{name}: {alarms}");
+    }
+}
+
+#[test]
+fn a_planted_five_percent_of_cpu_time_is_caught() {
+    let recorded = recorded_rounds("aa-saturated.jsonl", "http1-saturated", Measure::Cpu);
+    let mut random = Random::seeded(17);
+    let [better, _, worse, _] = verdicts(400, || drawn(&recorded, 40, 1.05, 0.02, &mut random));
+    assert!(worse > 0.9 && better == 0.0, "{worse} {better}");
+    let [better, same, worse, _] = verdicts(400, || drawn(&recorded, 40, 1.0, 0.02, &mut random));
+    assert!(same > 0.5 && worse < 0.02 && better < 0.02, "{same} {worse} {better}");
+}
+
+#[test]
+fn what_is_too_noisy_can_not_be_told_and_the_rounds_it_names_suffice() {
+    let recorded = recorded_rounds("aa-small.jsonl", "http1-small", Measure::P99);
+    let mut random = Random::seeded(23);
+    let (rounds, threshold) = (8, 0.10);
+    let mut needed: Vec<f64> = Vec::new();
+    for _ in 0..100 {
+        let finding = verdict_of(drawn(&recorded, rounds, 1.0, threshold, &mut random));
+        assert_eq!(finding.verdict, Verdict::CantTell, "{finding:?}");
+        needed.push(finding.more_rounds.map_or(MORE_ROUNDS_MAX, |more| more as f64) + rounds as f64);
+    }
+    needed.sort_by(f64::total_cmp);
+    let needed = statistics::median(&needed) as usize;
+    assert!(needed < statistics::ROUNDS_MAX, "{needed}: draw from calmer rounds");
+    let [_, enough, worse, _] = verdicts(100, || drawn(&recorded, needed, 1.0, threshold, &mut random));
+    let [_, too_few, ..] = verdicts(100, || drawn(&recorded, needed / 3, 1.0, threshold, &mut random));
+    assert!(enough > 0.6 && too_few < 0.5 && worse < 0.05, "{needed}: {enough}, a third: {too_few}, {worse}");
 }
