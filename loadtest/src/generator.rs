@@ -18,9 +18,10 @@ use crate::measure::intervals::Intervals;
 use crate::plan::Plan;
 use crate::progress::{Totals, Watch};
 use crate::report::{self, Ended, Outcome};
+use crate::samples::Samples;
 use crate::scenario::file::Scenario;
 use crate::schedule::Schedule;
-use crate::sender::Facts;
+use crate::sender::Part;
 use crate::{knee, sender, sys, timestamp};
 
 /// Sends the load and reports.
@@ -38,7 +39,15 @@ pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Pr
     if let Some(knee) = &options.find_knee {
         return knee::find(&options, scenario.as_ref(), knee, &stop);
     }
-    let finished = run_once(&options, scenario.as_ref(), &stop, None)?;
+    let mut finished = run_once(&options, scenario.as_ref(), &stop, None)?;
+    if let Some(path) = &options.samples {
+        let lost = std::mem::take(&mut finished.samples)
+            .write(path)
+            .map_err(|e| Problem::io(format_args!("can't write the samples to {}", path.display()), &e))?;
+        if lost > 0 {
+            eprintln!("pinion-load: {lost} requests are not in {}: there were too many", path.display());
+        }
+    }
     let outcome = Outcome::of(&options, finished);
     let failures =
         report::write(&outcome, &options.report).map_err(|e| Problem::io("can't write the report", &e))?;
@@ -55,6 +64,7 @@ pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Pr
 pub(crate) struct Finished {
     pub(crate) plan: Plan,
     pub(crate) measure: Measure,
+    pub(crate) samples: Samples,
     pub(crate) certificate: Certificate,
     /// The driver that was used.
     pub(crate) driver: Driver,
@@ -89,15 +99,23 @@ pub(crate) fn run_once(
         until: options.report.until_ci,
     };
     let (started, before) = (timestamp::now(), CpuTime::now());
-    let (measure, facts, is_sure) = run_jobs(jobs, &watch)?;
+    let (parts, is_sure) = run_jobs(jobs, &watch)?;
     let steal = CpuTime::now().zip(before).map(|(after, before)| after.steal_since(before));
+    let mut measure = Measure::new(interval(&plan), plan.items.len()).after(plan.warmup);
+    let mut samples = Samples::new(options.samples.is_some());
+    let mut facts = Vec::new();
+    for part in parts {
+        measure.merge(&part.measure);
+        samples.append(part.samples);
+        facts.push(part.facts);
+    }
     let certificate = Certificate::of(&measure, &facts, steal);
     let ended = match stop.load(Ordering::Relaxed) {
         _ if is_sure => Ended::Sure,
         true => Ended::Signal,
         false => Ended::Planned,
     };
-    Ok(Finished { plan, measure, certificate, driver, started, ended })
+    Ok(Finished { plan, measure, samples, certificate, driver, started, ended })
 }
 
 fn jobs(
@@ -109,7 +127,6 @@ fn jobs(
     // The name lives as long as the program, so that no answer has to copy it.
     let counted =
         options.count_header.as_ref().map(|name| &*Box::leak(name.to_ascii_lowercase().into_boxed_str()));
-    let interval = Intervals::length_for(nanos(plan.duration()));
     let threads = plan.threads;
     (0..threads)
         .map(|thread| Job {
@@ -131,12 +148,18 @@ fn jobs(
             warmup: plan.warmup,
             end: plan.end,
             timeout: nanos(options.timeout),
-            interval,
+            interval: interval(plan),
+            keeps_samples: options.samples.is_some(),
             start: Arc::clone(start),
             stop: Arc::clone(stop),
             totals: Arc::clone(&totals[thread as usize]),
         })
         .collect()
+}
+
+/// The length of the intervals that a run is told in, in nanoseconds.
+fn interval(plan: &Plan) -> u64 {
+    Intervals::length_for(nanos(plan.duration()))
 }
 
 /// Part `index` of `parts` of a whole that need not divide evenly.
@@ -172,31 +195,21 @@ fn watch_signals(stop: &Arc<AtomicBool>) -> Result<(), Problem> {
         .map_err(|e| Problem::io("can't start a thread", &e))
 }
 
-/// Runs all threads to their end: what they measured, what the kernel says of each, and whether they ended
-/// because enough was sure.
-fn run_jobs(jobs: Vec<Job>, watch: &Watch<'_>) -> Result<(Measure, Vec<Facts>, bool), Problem> {
+/// Runs all threads to their end: their parts, and whether they ended because enough was sure.
+fn run_jobs(jobs: Vec<Job>, watch: &Watch<'_>) -> Result<(Vec<Part>, bool), Problem> {
     std::thread::scope(|scope| {
         let senders: Vec<_> = jobs.into_iter().map(|job| scope.spawn(move || sender::run(job))).collect();
         let watcher = scope.spawn(|| watch.run());
-        let mut measure: Option<Measure> = None;
-        let mut facts = Vec::new();
-        let mut outcome = Ok(());
-        for sender in senders {
-            match sender.join() {
-                Ok(Ok((part, part_facts))) => {
-                    facts.push(part_facts);
-                    match &mut measure {
-                        Some(measure) => measure.merge(&part),
-                        None => measure = Some(part),
-                    }
-                }
-                Ok(Err(error)) => outcome = Err(Problem::io("can't send", &error)),
-                Err(_) => outcome = Err(Problem::Failed("a sending thread panicked".to_owned())),
-            }
-        }
+        let parts: Vec<_> = senders
+            .into_iter()
+            .map(|sender| match sender.join() {
+                Ok(part) => part.map_err(|e| Problem::io("can't send", &e)),
+                Err(_) => Err(Problem::Failed("a sending thread panicked".to_owned())),
+            })
+            .collect();
         watch.done.store(true, Ordering::Relaxed);
         let is_sure = watcher.join().unwrap_or(false);
-        let measure = measure.ok_or_else(|| Problem::Failed("nothing was sent".to_owned()));
-        outcome.and(measure).map(|measure| (measure, facts, is_sure))
+        let parts: Result<Vec<Part>, Problem> = parts.into_iter().collect();
+        parts.map(|parts| (parts, is_sure))
     })
 }

@@ -71,6 +71,8 @@ pub(crate) struct Job {
     pub(crate) interval: u64,
     /// The longest time from send to answer.
     pub(crate) timeout: u64,
+    /// Whether every request is kept.
+    pub(crate) keeps_samples: bool,
     pub(crate) start: Arc<Start>,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) totals: Arc<Totals>,

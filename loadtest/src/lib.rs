@@ -28,6 +28,7 @@ mod progress;
 pub mod random;
 mod report;
 pub mod result;
+mod samples;
 mod scenario;
 mod schedule;
 mod sender;

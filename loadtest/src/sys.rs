@@ -1,4 +1,4 @@
-//! Signals, and sockets by number: the only unsafe code of the program.
+//! Signals, socket options, and sockets by number: the only unsafe code of the program.
 //!
 //! Termination signals are blocked before the first thread is started (threads inherit the mask) and
 //! then waited for by one thread, so that no code ever runs in a signal handler.
@@ -90,12 +90,29 @@ impl SocketNumber {
     /// # Errors
     /// There are no more descriptors.
     pub(crate) fn duplicate(self) -> io::Result<OwnedFd> {
-        Ok(self.borrowed().try_clone_to_owned()?)
+        self.borrowed().try_clone_to_owned()
     }
 
     fn borrowed(&self) -> BorrowedFd<'_> {
         // SAFETY: the socket is open (the type's contract), and the borrow does not outlive the call that it
         // is made for, during which no task of this thread can run and close it.
         unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+/// Closing the socket `fd` from now on resets its connection instead of ending it. Only TCP knows resets;
+/// other sockets ignore it, and a descriptor that is no socket stays what it is.
+pub(crate) fn reset_on_close(fd: RawFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the pointer and the length are those of `linger`, which lives over the call; a number that
+    // is no descriptor is answered with an error.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        );
     }
 }

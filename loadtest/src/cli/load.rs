@@ -265,6 +265,9 @@ pub(crate) struct LoadOptions {
     /// A body of this size: 2KiB, 1KiB..8KiB (uniform), exp:2KiB (exponential)
     #[arg(long, value_name = "SIZE", conflicts_with = "body", help_heading = "Requests")]
     pub(crate) body_size: Option<Sizes>,
+    /// Write every request as a line of CSV: when it was due, sent and done, and what became of it
+    #[arg(long, value_name = "FILE", help_heading = "Requests")]
+    pub(crate) samples: Option<PathBuf>,
     /// Count the answers by the value of this response header
     #[arg(long, value_name = "NAME", help_heading = "Requests")]
     pub(crate) count_header: Option<String>,

@@ -38,9 +38,9 @@ pub(crate) struct Arguments {
 /// The commands beside the generator.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Serves scripted answers over HTTP/1.1
+    /// Serves scripted answers over HTTP, gRPC, WebSocket and TCP
     #[command(after_help = origin::EXAMPLES)]
-    Origin(OriginOptions),
+    Origin(Box<OriginOptions>),
     /// Compares the JSON reports of several runs
     Compare(CompareOptions),
 }

@@ -11,6 +11,11 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    /// Without fields yet, with memory for those of a usual request.
+    pub(super) fn new() -> Self {
+        Fields { bytes: Vec::with_capacity(256), ends: Vec::with_capacity(16) }
+    }
+
     /// Adds a field at the end.
     pub(super) fn add(&mut self, name: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(name);

@@ -97,7 +97,7 @@ impl Outgoing {
         }
     }
 
-    /// Writes content at once if nothing waits and one frame and both windows hold all of it.
+    /// Writes content at once if nothing waits and both windows hold all of it.
     pub(super) fn write_now(
         &mut self,
         id: u32,
@@ -107,13 +107,18 @@ impl Outgoing {
         out: &mut Vec<u8>,
     ) -> bool {
         let bytes = content.len() as i64;
-        let fits = bytes <= self.window.min(peer.window) && content.len() <= peer.frame_bytes_max;
         // A frame without content needs no window, even one below zero.
-        if self.bytes > 0 || !(fits || content.is_empty()) {
+        if self.bytes > 0 || bytes > self.window.min(peer.window) && bytes > 0 {
             return false;
         }
-        if end || !content.is_empty() {
-            frame::data(id, content, end, out);
+        let mut rest = content;
+        while rest.len() > peer.frame_bytes_max {
+            let (now, later) = rest.split_at(peer.frame_bytes_max);
+            frame::data(id, now, false, out);
+            rest = later;
+        }
+        if end || !rest.is_empty() {
+            frame::data(id, rest, end, out);
         }
         self.window -= bytes;
         peer.window -= bytes;

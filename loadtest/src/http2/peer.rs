@@ -80,10 +80,10 @@ impl Peer {
 
     fn on_setting(&mut self, setting: u16, value: u32) -> Result<(), Fault> {
         match setting {
-            setting::HEADER_TABLE_SIZE => {
-                if (value as usize) < TABLE_BYTES && self.table == Encoding::Default {
-                    self.table = Encoding::Due;
-                }
+            setting::HEADER_TABLE_SIZE
+                if (value as usize) < TABLE_BYTES && self.table == Encoding::Default =>
+            {
+                self.table = Encoding::Due;
             }
             // A server has nothing that it could be pushed.
             setting::ENABLE_PUSH if value > 1 || self.role == Role::Server && value == 1 => {

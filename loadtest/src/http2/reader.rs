@@ -40,6 +40,9 @@ pub(super) enum Incoming<'a> {
     Nothing,
 }
 
+/// A frame that has come whole: its header, and its payload where that need not be put together.
+type Whole<'a> = (Header, Option<&'a [u8]>);
+
 /// A header block that has begun.
 #[derive(Clone, Copy, Debug)]
 struct Begun {
@@ -118,7 +121,7 @@ impl Reader {
 
     /// The header of the next whole frame, with its payload if that stands in `bytes`; otherwise it is
     /// in `partial`.
-    fn complete<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<(Header, Option<&'a [u8]>)>, Fault> {
+    fn complete<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Whole<'a>>, Fault> {
         if self.is_whole {
             self.partial.clear();
             self.is_whole = false;

@@ -113,3 +113,46 @@ impl Resets {
         id <= self.forgotten || self.latest.contains(&id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_used_again() {
+        let mut streams: Streams<Vec<u32>> = Streams::new();
+        let mut model = std::collections::BTreeMap::new();
+        let mut random = crate::random::Random::seeded(5);
+        let mut next = 1;
+        for _ in 0..20_000 {
+            if model.len() < 50 && random.bits().is_multiple_of(2) {
+                let slot = streams.open(next);
+                slot.clear();
+                slot.push(next);
+                model.insert(next, ());
+                next += 2;
+            } else {
+                let id = (random.bits() % u64::from(next)) as u32;
+                let closed = streams.close(id).map(|slot| slot.clone());
+                assert_eq!(closed, model.remove(&id).map(|()| vec![id]));
+                assert!(streams.by_id(id).is_none());
+            }
+            assert_eq!(streams.len(), model.len());
+        }
+        let mut ids: Vec<u32> = streams.ids().collect();
+        ids.sort_unstable();
+        assert!(ids.iter().eq(model.keys()));
+        streams.each(|id, slot| assert_eq!(slot[..], [id]));
+        assert!(streams.slots.len() <= 50);
+    }
+
+    #[test]
+    fn resets_are_remembered_and_then_excused() {
+        let mut resets = Resets::default();
+        resets.add(7);
+        assert!(resets.excuse(7) && !resets.excuse(5) && !resets.excuse(9));
+        (0..RESETS_MAX as u32).for_each(|at| resets.add(1_001 + 2 * at));
+        assert!(resets.excuse(7) && resets.excuse(5) && !resets.excuse(9) && resets.excuse(1_003));
+        assert_eq!(resets.latest.len(), RESETS_MAX);
+    }
+}

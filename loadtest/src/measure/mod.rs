@@ -198,11 +198,13 @@ impl Measure {
     pub(crate) fn on_answer(&mut self, at: u64, stamp: Stamp, target: usize, answer: &Answer) {
         let latency = at.saturating_sub(stamp.due).min(NANOS_MAX);
         self.last = self.last.max(at);
-        self.in_flight = self.in_flight.saturating_sub(1);
         self.latency.saturating_record(latency);
         self.service.saturating_record(at.saturating_sub(stamp.sent).min(NANOS_MAX));
         self.intervals.record(stamp.due, latency);
-        self.intervals.at(at).answered += 1;
+        let interval = self.intervals.at(at);
+        interval.answered += 1;
+        interval.in_flight = interval.in_flight.max(self.in_flight);
+        self.in_flight = self.in_flight.saturating_sub(1);
         *self.statuses.entry(answer.status).or_default() += 1;
         if let Some(status) = answer.grpc_status {
             *self.grpc_statuses.entry(status).or_default() += 1;
@@ -227,11 +229,13 @@ impl Measure {
         failure: Failure,
     ) {
         self.last = self.last.max(at);
+        *self.failures.entry(failure).or_default() += 1;
+        let interval = self.intervals.at(at);
+        interval.failed += 1;
+        interval.in_flight = interval.in_flight.max(self.in_flight);
         if stamp.is_some() {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
-        *self.failures.entry(failure).or_default() += 1;
-        self.intervals.at(at).failed += 1;
         let has_time = matches!(failure, Failure::Timeout | Failure::Unsent);
         let latency = at.saturating_sub(due).min(NANOS_MAX);
         if has_time {

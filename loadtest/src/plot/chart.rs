@@ -25,7 +25,8 @@ pub(super) fn render(chart: &Chart) -> String {
     for (index, series) in chart.series.iter().enumerate() {
         draw_band(&mut frame, (&x, &y), series, colour(index));
     }
-    for (index, series) in chart.series.iter().enumerate() {
+    // The first of the legend lies on top.
+    for (index, series) in chart.series.iter().enumerate().rev() {
         draw_line(&mut frame, (&x, &y), series, colour(index), chart);
     }
     if points().all(|point| !point.1.is_finite()) {

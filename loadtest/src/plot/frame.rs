@@ -112,7 +112,8 @@ impl Frame {
         }
         top += 12.0;
         let widest = y.ticks().iter().map(|tick| width(&tick.text)).fold(0.0, f64::max);
-        let left = (widest + 18.0).clamp(44.0, 200.0);
+        // Plots below one another share their left edge unless a text needs more.
+        let left = (widest + 18.0).clamp(72.0, 200.0);
         Frame { out, title: escape(title), left, right: WIDTH - 24.0, top, bottom: top + PLOT_HEIGHT }
     }
 

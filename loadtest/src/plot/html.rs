@@ -37,11 +37,11 @@ td.n,th.n{text-align:right;white-space:nowrap}\
 td.t{overflow-wrap:anywhere}\
 pre,code{font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,'Liberation Mono',monospace}\
 pre{background:var(--shade);padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;border-radius:4px}\
-.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}\
+.keep{white-space:nowrap}.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}\
 .note{border-left:4px solid var(--edge);background:var(--shade);padding:10px 14px;margin:12px 0}\
 .note.good{border-color:var(--good);color:inherit}.note.bad{border-color:var(--bad);color:inherit}\
 .note strong{display:block}.note ul{margin:4px 0;padding-left:20px}\
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:14px 20px;margin:16px 0}\
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(124px,1fr));gap:14px 18px;margin:16px 0}\
 .facts div{border-top:1px solid var(--edge);padding-top:6px}\
 .facts b{display:block;font-size:22px;font-weight:600;line-height:1.25}\
 .facts span{color:var(--soft);font-size:13px}\

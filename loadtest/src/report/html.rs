@@ -41,7 +41,7 @@ pub(super) fn render(report: &Report) -> String {
 
 fn head(report: &Report) -> String {
     let load = if report.open_loop {
-        format!("Open loop, {} requests, {} arrivals", report.rate, report.arrivals)
+        format!("Open loop, {}, {} arrivals", report.rate, report.arrivals)
     } else {
         "Closed loop: each connection sends when its last answer is there, which hides waiting".to_owned()
     };
@@ -53,19 +53,18 @@ fn head(report: &Report) -> String {
     let p = |percentile| shown(&report.latency, percentile);
     let facts = [
         (p(50.0), "median latency"),
-        (p(99.0), "99 % of the requests took at most"),
+        (p(99.0), "99 % took at most"),
         (p(99.9), "99.9 % took at most"),
         (p(100.0), "the slowest took"),
         (format!("{:.1}/s", report.answered_per_second), "answers"),
         (report.errors_total.to_string(), "errors"),
-        (format!("{:.3} MB/s", report.content_bytes as f64 / 1e6 / report.measured_seconds), "content"),
     ];
     let fact = |(value, name): &(String, &str)| {
         let value = if value.is_empty() { "–" } else { value };
         format!("<div><b>{}</b><span>{}</span></div>", escape(value), escape(name))
     };
     format!(
-        "<p>{}, {} connections, {:.1} s. Started {}.{ended}</p>\n{}\n<div class=\"facts\">{}</div>",
+        "<p>{}, {} connections, {:.1} s. Started <span class=\"keep\">{}</span>.{ended}</p>\n{}\n<div class=\"facts\">{}</div>",
         escape(&load),
         report.connections,
         report.measured_seconds,

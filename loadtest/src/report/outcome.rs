@@ -54,7 +54,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// What this program, on this machine, came to.
     pub(crate) fn of(options: &LoadOptions, finished: Finished) -> Self {
-        let Finished { plan, measure, certificate, driver, started, ended } = finished;
+        let Finished { plan, measure, certificate, driver, started, ended, samples: _ } = finished;
         let driver = match driver {
             Driver::Epoll => "epoll",
             Driver::IoUring | Driver::Auto => "io_uring",

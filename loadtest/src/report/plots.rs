@@ -1,7 +1,7 @@
 //! What of a run is worth plotting.
 
 use crate::plot::{Axis, Chart, HeatMap, Scale, Series, Unit};
-use crate::result::{Report, Spectrum};
+use crate::result::{IntervalResult, Report, Spectrum};
 use crate::stats;
 
 /// Points of a spectrum for each nine of the percentile.
@@ -53,8 +53,14 @@ pub(super) fn latency_line(name: &str, report: &Report) -> Series {
     Series { band: band.collect(), ..line(name, &report.latency) }
 }
 
-/// Lines over the percentiles.
+/// Lines over the percentiles, with a word on their bands.
 pub(super) fn spectra(title: &str, series: Vec<Series>) -> String {
+    let note = if series.iter().all(|series| series.band.is_empty()) {
+        ""
+    } else {
+        "<p class=\"soft\">The shaded band holds the true latency with 95 % confidence, as far up as the run can \
+         tell.</p>"
+    };
     let chart = Chart {
         title: title.to_owned(),
         x: axis("share of the requests that took at most so long", Scale::Percentile, Unit::Percent),
@@ -63,7 +69,7 @@ pub(super) fn spectra(title: &str, series: Vec<Series>) -> String {
         marks: false,
         step: false,
     };
-    chart.svg()
+    chart.svg() + note
 }
 
 /// Latency and service time by percentile.
@@ -92,7 +98,7 @@ fn over_time(title: &str, y: Axis, series: Vec<Series>, step: bool) -> String {
 /// Percentiles of each interval, where its requests were due.
 pub(super) fn latency_over_time(report: &Report) -> String {
     let named = |name: &str| {
-        let value = |(interval, (at, _)): (&crate::result::IntervalResult, (f64, f64))| {
+        let value = |(interval, (at, _)): (&IntervalResult, (f64, f64))| {
             (at, interval.percentiles_nanos.get(name).map_or(f64::NAN, |&nanos| nanos as f64))
         };
         series(name, report.intervals.iter().zip(moments(report)).map(value).collect())
@@ -105,7 +111,7 @@ pub(super) fn latency_over_time(report: &Report) -> String {
 /// Requests and answers a second.
 pub(super) fn rate_over_time(report: &Report) -> String {
     let length = report.interval_nanos as f64 / 1e9;
-    let rate = |name: &str, count: &dyn Fn(&crate::result::IntervalResult) -> u64, end: f64| {
+    let rate = |name: &str, count: &dyn Fn(&IntervalResult) -> u64, end: f64| {
         let points = report.intervals.iter().zip(moments(report)).map(|(interval, (at, covered))| {
             let is_over = covered < SHARE_MIN || interval.start_seconds >= end;
             (at, if is_over { f64::NAN } else { count(interval) as f64 / (length * covered) })
@@ -121,8 +127,16 @@ pub(super) fn rate_over_time(report: &Report) -> String {
 
 /// The most requests in flight.
 pub(super) fn in_flight_over_time(report: &Report) -> String {
+    // Where nothing was sent and nothing came, what was in flight before still is.
+    let mut last = 0;
+    let mut value = |interval: &IntervalResult| {
+        if interval.sent + interval.answered + interval.failed > 0 {
+            last = interval.in_flight_max;
+        }
+        last as f64
+    };
     let points = report.intervals.iter().zip(moments(report));
-    let points = points.map(|(interval, (at, _))| (at, interval.in_flight_max as f64)).collect();
+    let points = points.map(|(interval, (at, _))| (at, value(interval))).collect();
     let y = axis("requests sent and not answered, the most in each interval", Scale::Linear, Unit::Plain);
     over_time("In flight over time", y, vec![series("in flight", points)], true)
 }
@@ -143,7 +157,7 @@ pub(super) fn heat_map(report: &Report) -> String {
     let high = values().max().unwrap_or(1).max(1) as f64 * 1.001;
     // Rows are evenly high on paper; those of a narrow range are no finer than the histogram.
     let ratio = (high / low).powf(1.0 / ROWS).max(1.01);
-    let cells = |interval: &crate::result::IntervalResult| {
+    let cells = |interval: &IntervalResult| {
         let mut rows: Vec<(f64, f64, u64)> = Vec::new();
         for &(value, count) in &interval.counts().0 {
             let row = ((value.max(1) as f64 / low).ln() / ratio.ln()).floor().max(0.0);
@@ -155,7 +169,9 @@ pub(super) fn heat_map(report: &Report) -> String {
         }
         rows
     };
-    let columns = report.intervals.iter().zip(moments(report));
+    // After the last request was due there is nothing to show.
+    let last = report.intervals.iter().rposition(|interval| !interval.counts().0.is_empty());
+    let columns = report.intervals.iter().zip(moments(report)).take(last.map_or(0, |last| last + 1));
     let map = HeatMap {
         title: "Where the latencies lay".to_owned(),
         x: time_axis(),

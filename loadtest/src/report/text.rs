@@ -24,7 +24,7 @@ pub(super) fn render(report: &Report) -> String {
 fn head(out: &mut String, report: &Report) -> fmt::Result {
     writeln!(out, "target       {}", report.target)?;
     if report.open_loop {
-        write!(out, "load         open loop, {} requests, {} arrivals", report.rate, report.arrivals)?;
+        write!(out, "load         open loop, {}, {} arrivals", report.rate, report.arrivals)?;
     } else {
         write!(out, "load         closed loop")?;
     }

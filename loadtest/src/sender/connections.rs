@@ -287,9 +287,11 @@ impl Core {
     pub(super) fn churn(&mut self, now: u64) {
         let Some(gap) = self.job.churn else { return };
         while let Some((at, index)) = self.churn.filter(|(at, _)| *at <= now as f64) {
-            self.churn = Some((at + gap, (index + 1) % self.slots.len()));
+            // Those that are to stay idle stand behind the others.
+            let active = self.slots.len() - self.job.idle_connections;
+            self.churn = Some((at + gap, (index + 1) % active));
             let slot = &mut self.slots[index];
-            if slot.phase == Phase::Ready && !slot.is_idle {
+            if slot.phase == Phase::Ready {
                 slot.is_retiring = true;
                 if slot.is_spent() {
                     self.replace(index);

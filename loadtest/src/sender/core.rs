@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::job::{Job, Pace};
 use crate::measure::{Measure, Stamp};
 use crate::random::Random;
+use crate::samples::{Ending, Samples};
 use crate::scenario::mix::Mix;
 use crate::schedule::recorded::Due;
 
@@ -28,6 +29,8 @@ struct Waiting {
     /// How long after that this thread came round to it.
     lateness: u64,
     item: usize,
+    /// Seeds what is random in it, so that it is the same whenever it is sent.
+    lot: u64,
 }
 
 /// A request on a connection.
@@ -37,6 +40,7 @@ struct Pending {
     lateness: u64,
     sent: u64,
     item: usize,
+    lot: u64,
     slot: usize,
     /// Its place among the slot's tickets.
     place: usize,
@@ -58,8 +62,11 @@ pub(super) struct Core {
     pub(super) me: Weak<Shared>,
     pub(super) clock: Clock,
     pub(super) measure: Measure,
+    pub(super) samples: Samples,
     pub(super) random: Random,
     mix: Mix,
+    /// Chooses targets; nothing else draws from it, so that they follow from the seed.
+    lots: Random,
     pub(super) pools: Vec<Pool>,
     pub(super) slots: Vec<Slot>,
     /// Slots without a connection, and when to try again.
@@ -103,7 +110,9 @@ impl Core {
             job.seed.wrapping_add(u64::from(job.thread).wrapping_mul(0x9E37_79B9)).wrapping_add(0x5bd1);
         Core {
             measure: Measure::new(job.interval, job.items.len()).after(job.warmup),
+            samples: Samples::new(job.keeps_samples),
             random: Random::seeded(seed),
+            lots: Random::seeded(!seed),
             mix: Mix::new(job.items.iter().map(|item| item.weight)),
             pools: (0..job.groups.len()).map(|_| Pool::default()).collect(),
             churn: job.churn.map(|gap| (gap, 0)),
@@ -144,8 +153,9 @@ impl Core {
     }
 
     /// What was measured.
-    pub(super) fn finish(&mut self) -> Measure {
-        std::mem::replace(&mut self.measure, Measure::new(self.job.interval, 0))
+    pub(super) fn finish(&mut self) -> (Measure, Samples) {
+        let measure = std::mem::replace(&mut self.measure, Measure::new(self.job.interval, 0));
+        (measure, std::mem::take(&mut self.samples))
     }
 
     /// Whether the user wants an end.
@@ -205,12 +215,13 @@ impl Core {
             while let Some(due) = schedule.peek().filter(|due| due.at <= now) {
                 schedule.advance();
                 let Due { at, target } = due;
-                let item = target.map_or_else(|| self.mix.choose(&mut self.random), |item| item as usize);
+                let item = target.map_or_else(|| self.mix.choose(&mut self.lots), |item| item as usize);
                 let pool = &mut self.pools[self.job.group_of[item]];
                 if at >= self.job.warmup {
                     self.measure.blocked += u64::from(pool.free.is_empty() || !pool.waiting.is_empty());
                 }
-                pool.waiting.push_back(Waiting { due: at, lateness: now - at, item });
+                let lot = self.lots.bits();
+                pool.waiting.push_back(Waiting { due: at, lateness: now - at, item, lot });
             }
         }
         for group in 0..self.pools.len() {
@@ -229,8 +240,8 @@ impl Core {
                 if let Pace::Closed { left } = &mut self.job.pace {
                     *left -= 1;
                 }
-                let item = self.mix.choose(&mut self.random);
-                let waiting = Waiting { due: now, lateness: 0, item };
+                let item = self.mix.choose(&mut self.lots);
+                let waiting = Waiting { due: now, lateness: 0, item, lot: self.lots.bits() };
                 match self.job.group_of[item] {
                     own if own == group => self.send(slot, waiting, now),
                     other => {
@@ -277,7 +288,7 @@ impl Core {
     }
 
     fn send(&mut self, index: usize, waiting: Waiting, now: u64) {
-        let Waiting { due, lateness, item } = waiting;
+        let Waiting { due, lateness, item, lot } = waiting;
         let ticket = self.unused.pop().unwrap_or_else(|| {
             self.requests.push(None);
             (self.requests.len() - 1) as Ticket
@@ -292,16 +303,15 @@ impl Core {
             slot.is_retiring = true;
         }
         self.requests[ticket as usize] =
-            Some(Pending { due, lateness, sent: now, item, slot: index, place, serial: self.serial });
+            Some(Pending { due, lateness, sent: now, item, lot, slot: index, place, serial: self.serial });
         self.sent.push_back((now, ticket, self.serial));
         self.in_flight += 1;
         let request = &self.job.items[item].request;
+        let bytes = if slot.tls.is_some() { &mut self.plain_out } else { &mut slot.out };
+        wire.send(ticket, request, &mut Output { bytes, random: &mut Random::seeded(lot) });
         if let Some(tls) = &mut slot.tls {
-            wire.send(ticket, request, &mut Output { bytes: &mut self.plain_out, random: &mut self.random });
             tls.send(&self.plain_out, &mut slot.out);
             self.plain_out.clear();
-        } else {
-            wire.send(ticket, request, &mut Output { bytes: &mut slot.out, random: &mut self.random });
         }
         if due >= self.job.warmup {
             self.measure.on_sent(due, lateness);
@@ -453,6 +463,7 @@ impl Core {
         if pending.due >= self.job.warmup {
             let stamp = Stamp { due: pending.due, sent: pending.sent };
             self.measure.on_answer(now, stamp, pending.item, answer);
+            self.samples.note(pending.due, Some(stamp), now, pending.item, Ending::Status(answer.status));
             if self.job.counted.is_some() {
                 self.measure.count(answer.counted.clone());
             }
@@ -469,6 +480,7 @@ impl Core {
         self.job.totals.failed.fetch_add(1, Ordering::Relaxed);
         if due >= self.job.warmup {
             self.measure.on_failure(now, stamp, due, item, failure);
+            self.samples.note(due, stamp, now, item, Ending::Failed(failure));
         }
     }
 
@@ -477,7 +489,8 @@ impl Core {
             self.measure.on_resend(pending.due);
         }
         let group = self.job.group_of[pending.item];
-        let waiting = Waiting { due: pending.due, lateness: pending.lateness, item: pending.item };
+        let Pending { due, lateness, item, lot, .. } = *pending;
+        let waiting = Waiting { due, lateness, item, lot };
         self.pools[group].waiting.push_front(waiting);
     }
 

@@ -38,6 +38,7 @@ use crate::cli::Driver;
 use crate::clock::monotonic;
 use crate::job::Job;
 use crate::measure::Measure;
+use crate::samples::Samples;
 pub(crate) use facts::Facts;
 
 /// Entries of the submission ring.
@@ -48,6 +49,13 @@ const CONNECT_NANOS_MAX: u64 = 10_000_000_000;
 
 /// How often connecting is looked at, in nanoseconds.
 const CONNECT_LOOK_NANOS: u64 = 1_000_000;
+
+/// A thread's part of the result.
+pub(crate) struct Part {
+    pub(crate) measure: Measure,
+    pub(crate) samples: Samples,
+    pub(crate) facts: Facts,
+}
 
 /// What the tasks of a thread share.
 struct Shared {
@@ -80,7 +88,7 @@ fn ring() -> RuntimeBuilder<IoUringDriver> {
 ///
 /// # Errors
 /// The kernel refuses what every run needs, or not one connection came about.
-pub(crate) fn run(job: Job) -> io::Result<(Measure, Facts)> {
+pub(crate) fn run(job: Job) -> io::Result<Part> {
     // Timers of an ordinary thread may be 50 µs late on purpose; failing to change that costs accuracy
     // only, which the report shows as lateness.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
@@ -106,7 +114,7 @@ pub(crate) fn run(job: Job) -> io::Result<(Measure, Facts)> {
     }
 }
 
-async fn drive(job: Job) -> io::Result<(Measure, Facts)> {
+async fn drive(job: Job) -> io::Result<Part> {
     let start = Arc::clone(&job.start);
     let shared = Rc::new_cyclic(|me| Shared { core: RefCell::new(Core::new(job, me.clone())) });
     let connected = connect_all(&shared).await;
@@ -134,7 +142,8 @@ async fn drive(job: Job) -> io::Result<(Measure, Facts)> {
     let mut facts = Facts::of_this_thread().since(&before);
     let mut core = shared.core.borrow_mut();
     facts.exhausted = core.exhausted;
-    Ok((core.finish(), facts))
+    let (measure, samples) = core.finish();
+    Ok(Part { measure, samples, facts })
 }
 
 /// Opens every connection, before the clock of the run starts.

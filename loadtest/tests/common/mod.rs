@@ -31,11 +31,13 @@ impl Origin {
 
     /// Starts one at `listen`.
     pub fn start_at(listen: &str, driver: &str, options: &[&str]) -> Self {
-        let mut child = program(&["origin", "--listen", listen, "--driver", driver])
-            .args(options)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(driver, &[&["--listen", listen], options].concat())
+    }
+
+    /// Starts one with these options; the first address it announces is its own.
+    pub fn run(driver: &str, options: &[&str]) -> Self {
+        let mut child =
+            program(&["origin", "--driver", driver]).args(options).stdout(Stdio::piped()).spawn().unwrap();
         let mut announced = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut announced).unwrap();
         assert!(

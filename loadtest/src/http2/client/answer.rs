@@ -42,6 +42,12 @@ impl Answer {
         self.status != 0
     }
 
+    /// Whether it comes from somebody who does not speak gRPC, a proxy's error page for example: gRPC always
+    /// answers 200. Its content is no messages.
+    pub(super) fn is_no_call(&self) -> bool {
+        self.has_head() && self.status != 200
+    }
+
     /// Takes a block of fields: an interim head, the final head, or trailers.
     ///
     /// # Errors

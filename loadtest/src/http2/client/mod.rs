@@ -171,8 +171,7 @@ impl Client {
     pub(crate) fn request(&mut self, ticket: Ticket, block: &[u8], body: &Arc<[u8]>, out: &mut Vec<u8>) {
         let id = self.open(ticket, block, body.is_empty(), out);
         if !body.is_empty() && !self.write_now(id, body, true, out) {
-            self.send_shared(id, body, out);
-            self.finish(id, out);
+            self.send_shared(id, body, true, out);
         }
     }
 
@@ -189,7 +188,7 @@ impl Client {
         if let Some(&id) = self.by_ticket.get(&ticket)
             && !self.write_now(id, data, false, out)
         {
-            self.send_shared(id, data, out);
+            self.send_shared(id, data, false, out);
         }
     }
 
@@ -205,6 +204,12 @@ impl Client {
         if let Some(id) = self.by_ticket.remove(&ticket) {
             self.reset(id, code::CANCEL, out);
         }
+    }
+
+    /// Goes on as if the streams before `next_stream` had been used.
+    #[cfg(test)]
+    pub(crate) fn skip_to(&mut self, next_stream: u32) {
+        self.next_stream = next_stream;
     }
 
     /// Opens the next stream.
@@ -229,12 +234,15 @@ impl Client {
     }
 
     /// Sends content as windows allow.
-    fn send_shared(&mut self, id: u32, content: &Arc<[u8]>, out: &mut Vec<u8>) {
+    fn send_shared(&mut self, id: u32, content: &Arc<[u8]>, end: bool, out: &mut Vec<u8>) {
         if let Some(stream) = self.streams.by_id(id)
             && stream.outgoing.is_open()
         {
             // ALLOC: a count goes up; the content itself is shared.
             stream.outgoing.push(Arc::clone(content));
+            if end {
+                stream.outgoing.finish(id, &mut self.peer, out);
+            }
             self.ready.list(id, &mut stream.outgoing);
             self.pump(out);
         }

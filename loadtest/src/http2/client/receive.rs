@@ -114,8 +114,14 @@ impl Client {
             fields.on_too_long();
         }
         match stream.answer.on_block(fields, end) {
-            Ok(()) if end => self.on_end(id, 0, out, events),
-            Ok(()) => {}
+            Ok(()) => {
+                if stream.answer.is_no_call() {
+                    stream.messages = None;
+                }
+                if end {
+                    self.on_end(id, 0, out, events);
+                }
+            }
             Err(wrong) => self.fail(id, code::PROTOCOL_ERROR, wrong, out, events),
         }
         Ok(())

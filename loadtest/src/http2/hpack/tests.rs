@@ -5,6 +5,9 @@ use crate::random::Random;
 
 type Fields = Vec<(String, String)>;
 
+/// A block in hexadecimal, its fields, and the size of the table behind it.
+type Step<'a> = (&'a str, &'a [(&'a str, &'a str)], usize);
+
 fn decoded(decoder: &mut Decoder, block: &[u8]) -> Result<Fields, Bad> {
     let mut fields = Vec::new();
     decoder.decode(block, usize::MAX, |name, value| {
@@ -21,7 +24,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 /// Decodes a series of blocks on one connection; each with the fields expected and the table's size after.
-fn check_series(limit: Option<usize>, series: &[(&str, &[(&str, &str)], usize)]) {
+fn check_series(limit: Option<usize>, series: &[Step<'_>]) {
     let mut decoder = Decoder::new();
     for (at, (block, expected, size)) in series.iter().enumerate() {
         let mut bytes = hex(block);

@@ -30,7 +30,7 @@ pub(super) struct Request {
 impl Request {
     /// Without fields yet.
     pub(super) fn new(is_trailers: bool) -> Self {
-        Request { is_trailers, ..Request::default() }
+        Request { is_trailers, fields: Fields::new(), ..Request::default() }
     }
 
     /// Takes the next field; what is wrong with it is kept, and the rest is no longer looked at.

@@ -1,1 +1,0 @@
-//! Client and server against each other.
