@@ -1,7 +1,8 @@
 //! CPU time of a process with its threads and children, from the scheduler's own account.
 //!
 //! `/proc/PID/task/TID/schedstat` begins with the nanoseconds that the thread has run. Unlike
-//! `utime` and `stime` it is not sampled.
+//! `utime` and `stime` in `/proc/PID/stat` it is not sampled. Those are what tells the program's own time
+//! from the kernel's on its behalf, in ticks of 10 ms: they give the shares, over many measurements.
 
 use std::fs;
 
@@ -47,6 +48,40 @@ pub(crate) fn run_nanos(processes: &[u32]) -> u64 {
     processes.iter().flat_map(|&p| threads(p).into_iter().filter_map(move |t| schedstat(p, t))).sum()
 }
 
+/// Ticks that these processes have spent in their own code and in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ticks {
+    /// In the program.
+    pub(crate) user: u64,
+    /// In the kernel for the program.
+    pub(crate) system: u64,
+}
+
+impl Ticks {
+    /// The ticks of these processes so far.
+    pub(crate) fn of(processes: &[u32]) -> Self {
+        let read = |process: &u32| fs::read_to_string(format!("/proc/{process}/stat")).ok();
+        processes.iter().filter_map(read).filter_map(|line| Self::parse(&line)).fold(
+            Ticks::default(),
+            |sum, ticks| Ticks { user: sum.user + ticks.user, system: sum.system + ticks.system },
+        )
+    }
+
+    /// `utime` and `stime`, fields 14 and 15. The second field is a name that may hold spaces and brackets.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.rsplit_once(')')?.1.split_whitespace().skip(11);
+        Some(Ticks { user: fields.next()?.parse().ok()?, system: fields.next()?.parse().ok()? })
+    }
+
+    /// What came after `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Ticks {
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +103,14 @@ mod tests {
         }
         // Other work may have had most of the CPU meanwhile, but some of it was ours.
         assert!(run_nanos(&[me]) > before + 1_000_000);
+    }
+
+    #[test]
+    fn ticks_are_found_behind_a_strange_name() {
+        let line = "12 (a) b) S 1 12 12 0 -1 4194560 100 0 0 0 77 33 0 0 20 0 1 0 5 1 1";
+        assert_eq!(Ticks::parse(line), Some(Ticks { user: 77, system: 33 }));
+        assert_eq!(Ticks::parse(line).unwrap().since(Ticks { user: 70, system: 33 }).user, 7);
+        assert_eq!(Ticks::parse(""), None);
     }
 
     #[test]
