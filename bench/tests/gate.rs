@@ -149,7 +149,10 @@ fn a_record_becomes_a_page_of_plots() {
     let output = gate(&["--history", "page.html", "--record", "own"]);
     assert!(output.status.success(), "{}", words(&output));
     let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
-    assert!(page.contains("short: CPU per request") && page.contains("short: change against the base"), "{page}");
+    assert!(
+        page.contains("short: CPU per request") && page.contains("short: change against the base"),
+        "{page}"
+    );
     assert!(gate(&["--check-runs"]).status.success());
     fs::write(folder.path().join("runs/own.jsonl"), "{}\n").unwrap();
     assert_eq!(gate(&["--check-runs"]).status.code(), Some(1));

@@ -26,6 +26,7 @@ use super::scenario::Scenario;
 use super::side::Side;
 use super::stage::Setting;
 use crate::Problem;
+use crate::quantile::quantile;
 use crate::signals::Stop;
 
 /// Requests beyond a percentile that make it worth the name.
@@ -180,21 +181,21 @@ impl Runs {
     /// A measure's figures; `None` if not every run has it. Latencies that the generator does not vouch
     /// for are left out, with their whole round.
     pub(crate) fn series(&self, measure: Measure) -> Option<Series> {
-        let Some(quantile) = measure.quantile() else { return self.plain(measure) };
+        let Some(share) = measure.quantile() else { return self.plain(measure) };
         let histograms: Option<Vec<&Histogram<u64>>> =
             self.samples.iter().map(|sample| sample.latency.as_ref()).collect();
         let Some(histograms) = histograms.filter(|histograms| !histograms.is_empty()) else {
             return self.plain(measure);
         };
         let fewest = histograms.iter().map(|histogram| histogram.len()).min().unwrap_or(0);
-        let merged = merged_rounds(fewest, quantile);
+        let merged = merged_rounds(fewest, share);
         let value = |runs: &[usize]| {
             let mut all = histograms[runs[0]].clone();
             for &run in &runs[1..] {
                 // They have the same form: both are the generator's.
                 let _ = all.add(histograms[run]);
             }
-            all.value_at_quantile(quantile) as f64
+            all.value_at_quantile(share) as f64
         };
         let sound = |run: &usize| self.samples[*run].doubt.is_none();
         let groups = |mut pairs: Vec<[usize; 2]>| -> Vec<[f64; 2]> {
@@ -222,9 +223,11 @@ impl Runs {
             self.samples.iter().map(|sample| sample.values.get(&measure).copied()).collect();
         let values = values.filter(|values| !values.is_empty())?;
         let of = |pairs: Vec<[usize; 2]>| pairs.into_iter().map(|pair| pair.map(|run| values[run])).collect();
-        let overall = [0, 1].map(|side| {
-            median((0..values.len()).filter(|&run| side_of(run) == side).map(|run| values[run]).collect())
-        });
+        let of_side = |side| {
+            let runs = (0..values.len()).filter(|&run| side_of(run) == side);
+            quantile(runs.map(|run| values[run]).collect(), 0.5).unwrap_or(0.0)
+        };
+        let overall = [of_side(0), of_side(1)];
         Some(Series { rounds: of(self.pairs()), same: of(self.same_pairs()), merged: 1, overall })
     }
 
@@ -262,16 +265,10 @@ impl Runs {
 
 /// How many rounds make one figure of a percentile: a power of two, so that merged rounds hold as many
 /// of either order.
-fn merged_rounds(requests: u64, quantile: f64) -> usize {
-    let beyond = requests as f64 * (1.0 - quantile);
+fn merged_rounds(requests: u64, share: f64) -> usize {
+    let beyond = requests as f64 * (1.0 - share);
     let wanted = (BEYOND_MIN / beyond.max(0.01)).ceil().max(1.0);
     (wanted as usize).next_power_of_two()
-}
-
-/// The median of unsorted values.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    super::statistics::median(&values)
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::measure::Measure;
-use super::run::{Series, median};
+use super::run::Series;
 use super::statistics::{self, Comparison};
+use crate::quantile::quantile;
 
 /// What came of a measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,7 +201,7 @@ fn logs(pairs: &[[f64; 2]]) -> Vec<f64> {
 
 /// Judges a counted measure.
 pub(crate) fn judge_counts(measure: Measure, counts: &[Vec<f64>; 2], threshold: f64) -> Finding {
-    let [base, candidate] = counts.each_ref().map(|counts| median(counts.clone()));
+    let [base, candidate] = counts.each_ref().map(|counts| quantile(counts.clone(), 0.5).unwrap_or(0.0));
     let range = |counts: &Vec<f64>| {
         let most = counts.iter().copied().fold(f64::MIN, f64::max);
         let least = counts.iter().copied().fold(f64::MAX, f64::min);
