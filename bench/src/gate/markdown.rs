@@ -97,13 +97,13 @@ fn row(finding: &Finding) -> String {
         (verdict, _) => format!("**{}**", verdict.label()),
     };
     format!(
-        "| {} | {} | {} | {}{interval} | {:.1} % | {:.1} % | {} |\n",
+        "| {} | {} | {} | {}{interval} | {:.1} % | {} | {} |\n",
         finding.measure.label(),
         show(finding.base),
         show(finding.candidate),
         change,
         finding.threshold * 100.0,
-        finding.spread * 100.0,
+        if finding.rounds == 0 { "-".to_owned() } else { format!("{:.1} %", finding.spread * 100.0) },
         if finding.judged { verdict } else { format!("({verdict})") },
     )
 }
