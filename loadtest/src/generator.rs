@@ -12,17 +12,17 @@ use clap::ArgMatches;
 use crate::certify::{Certificate, CpuTime};
 use crate::cli::{Driver, LoadOptions, Problem};
 use crate::clock::nanos;
-use crate::job::{Job, Pace, Start};
+use crate::job::{Begin, Job, Pace, Start};
 use crate::measure::Measure;
 use crate::measure::intervals::Intervals;
 use crate::plan::Plan;
-use crate::progress::{Totals, Watch};
+use crate::progress::{Tell, Totals, Watch};
 use crate::report::{self, Ended, Outcome};
 use crate::samples::Samples;
 use crate::scenario::file::Scenario;
 use crate::schedule::Schedule;
 use crate::sender::Part;
-use crate::{knee, sender, sys, timestamp};
+use crate::{agent, knee, sender, sys, timestamp};
 
 /// Sends the load and reports.
 ///
@@ -36,10 +36,13 @@ pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Pr
     }
     let stop = Arc::new(AtomicBool::new(false));
     watch_signals(&stop)?;
+    if !options.leader.agents.is_empty() {
+        return conclude(&agent::lead(&options, given, &stop)?, &options);
+    }
     if let Some(knee) = &options.find_knee {
         return knee::find(&options, scenario.as_ref(), knee, &stop);
     }
-    let mut finished = run_once(&options, scenario.as_ref(), &stop, None)?;
+    let mut finished = run_once(&options, scenario.as_ref(), &Conditions::alone(&stop))?;
     if let Some(path) = &options.samples {
         let lost = std::mem::take(&mut finished.samples)
             .write(path)
@@ -48,9 +51,13 @@ pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Pr
             eprintln!("pinion-load: {lost} requests are not in {}: there were too many", path.display());
         }
     }
-    let outcome = Outcome::of(&options, finished);
+    conclude(&Outcome::of(&options, finished), &options)
+}
+
+/// Writes what the user wants of a run, and says what fails it.
+fn conclude(outcome: &Outcome, options: &LoadOptions) -> Result<(), Problem> {
     let failures =
-        report::write(&outcome, &options.report).map_err(|e| Problem::io("can't write the report", &e))?;
+        report::write(outcome, &options.report).map_err(|e| Problem::io("can't write the report", &e))?;
     if outcome.measure.answered() == 0 {
         return Err(Problem::Failed("no request was answered".to_owned()));
     }
@@ -73,22 +80,55 @@ pub(crate) struct Finished {
     pub(crate) ended: Ended,
 }
 
-/// Sends the load once; at `at` on this machine's monotonic clock, or as soon as everything is connected.
+/// The threads of this machine among those of all machines that send the same load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The number of the first one here.
+    pub(crate) first: u32,
+    /// How many there are on all machines.
+    pub(crate) all: u32,
+}
+
+/// What a run has to do with whoever asked for it.
+pub(crate) struct Conditions<'a> {
+    /// Set to end the run early.
+    pub(crate) stop: &'a Arc<AtomicBool>,
+    /// The part of this machine, if it is not alone.
+    pub(crate) share: Option<Share>,
+    /// Who says when to start, if not as soon as everything is connected.
+    pub(crate) begin: Option<Begin>,
+    /// Who is told of the counters while it goes on.
+    pub(crate) tell: Option<&'a Tell<'a>>,
+}
+
+impl<'a> Conditions<'a> {
+    /// This machine alone.
+    pub(crate) fn alone(stop: &'a Arc<AtomicBool>) -> Self {
+        Conditions { stop, share: None, begin: None, tell: None }
+    }
+}
+
+/// Sends the load once.
 ///
 /// # Errors
 /// What was asked for makes no sense, or nothing could be connected to.
 pub(crate) fn run_once(
     options: &LoadOptions,
     scenario: Option<&Scenario>,
-    stop: &Arc<AtomicBool>,
-    at: Option<u64>,
+    conditions: &Conditions<'_>,
 ) -> Result<Finished, Problem> {
+    let stop = conditions.stop;
     let plan = Plan::new(options, scenario)?;
     let driver =
         sender::choose_driver(options.driver).map_err(|e| Problem::io("io_uring is not to be had", &e))?;
-    let start = Arc::new(Start { barrier: Barrier::new(plan.threads as usize), clock: OnceLock::new(), at });
+    let start = Arc::new(Start {
+        barrier: Barrier::new(plan.threads as usize),
+        clock: OnceLock::new(),
+        begin: conditions.begin.clone(),
+    });
     let totals: Vec<_> = (0..plan.threads).map(|_| Arc::new(Totals::default())).collect();
-    let jobs = jobs(options, &plan, driver, (&start, stop, &totals));
+    let share = conditions.share.unwrap_or(Share { first: 0, all: plan.threads });
+    let jobs = jobs(options, &plan, (driver, share), (&start, stop, &totals));
     let watch = Watch {
         totals: &totals,
         start: &start,
@@ -97,6 +137,7 @@ pub(crate) fn run_once(
         stop,
         quiet: options.report.quiet,
         until: options.report.until_ci,
+        tell: conditions.tell,
     };
     let (started, before) = (timestamp::now(), CpuTime::now());
     let (parts, is_sure) = run_jobs(jobs, &watch)?;
@@ -121,17 +162,18 @@ pub(crate) fn run_once(
 fn jobs(
     options: &LoadOptions,
     plan: &Plan,
-    driver: Driver,
+    (driver, among): (Driver, Share),
     (start, stop, totals): (&Arc<Start>, &Arc<AtomicBool>, &[Arc<Totals>]),
 ) -> Vec<Job> {
     // The name lives as long as the program, so that no answer has to copy it.
     let counted =
         options.count_header.as_ref().map(|name| &*Box::leak(name.to_ascii_lowercase().into_boxed_str()));
-    let threads = plan.threads;
-    (0..threads)
-        .map(|thread| Job {
+    let threads = among.all;
+    let job = |here: u32| {
+        let thread = among.first + here;
+        Job {
             thread,
-            cpu: plan.cpus[thread as usize],
+            cpu: plan.cpus[here as usize],
             driver,
             items: Arc::clone(&plan.items),
             groups: Arc::clone(&plan.groups),
@@ -143,7 +185,7 @@ fn jobs(
             requests_per_connection: options.requests_per_connection.unwrap_or(u64::MAX),
             churn: options.new_connections.map(|rate| 1e9 / rate * f64::from(threads)),
             sources: options.source.clone(),
-            pace: pace(options, plan, thread),
+            pace: pace(options, plan, (thread, threads)),
             seed: options.seed,
             warmup: plan.warmup,
             end: plan.end,
@@ -152,9 +194,10 @@ fn jobs(
             keeps_samples: options.samples.is_some(),
             start: Arc::clone(start),
             stop: Arc::clone(stop),
-            totals: Arc::clone(&totals[thread as usize]),
-        })
-        .collect()
+            totals: Arc::clone(&totals[here as usize]),
+        }
+    };
+    (0..plan.threads).map(job).collect()
 }
 
 /// The length of the intervals that a run is told in, in nanoseconds.
@@ -167,14 +210,12 @@ fn share(whole: u32, index: u32, parts: u32) -> usize {
     (whole / parts + u32::from(index < whole % parts)) as usize
 }
 
-fn pace(options: &LoadOptions, plan: &Plan, thread: u32) -> Pace {
+fn pace(options: &LoadOptions, plan: &Plan, (thread, threads): (u32, u32)) -> Pace {
     let limit = options.requests.unwrap_or(u64::MAX);
     match &plan.timing {
-        Some(timing) => {
-            Pace::Open(Schedule::new(timing, plan.end, limit, (thread, plan.threads), options.seed))
-        }
+        Some(timing) => Pace::Open(Schedule::new(timing, plan.end, limit, (thread, threads), options.seed)),
         None => {
-            let threads = u64::from(plan.threads);
+            let threads = u64::from(threads);
             Pace::Closed { left: limit / threads + u64::from(u64::from(thread) < limit % threads) }
         }
     }

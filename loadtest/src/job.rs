@@ -19,18 +19,25 @@ pub(crate) enum Pace {
     Closed { left: u64 },
 }
 
+/// Asked once everything is connected: says when to start on this machine's monotonic clock, and waits until
+/// that is known.
+pub(crate) type Begin = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// The common start of all threads.
 pub(crate) struct Start {
     pub(crate) barrier: Barrier,
     pub(crate) clock: OnceLock<Clock>,
-    /// When to start, on this machine's monotonic clock, if not as soon as everybody is ready.
-    pub(crate) at: Option<u64>,
+    /// Who says when to start, if not as soon as everybody is ready.
+    pub(crate) begin: Option<Begin>,
 }
 
 impl Start {
     /// The clock of the run; the first who asks starts it.
     pub(crate) fn clock(&self) -> Clock {
-        *self.clock.get_or_init(|| self.at.map_or_else(Clock::start, Clock::starting_at))
+        *self.clock.get_or_init(|| match &self.begin {
+            Some(begin) => Clock::starting_at(begin()),
+            None => Clock::start(),
+        })
     }
 
     /// Nanoseconds since all threads began to send; 0 before.

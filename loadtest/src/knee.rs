@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use crate::cli::{LoadOptions, Problem, Rate};
-use crate::generator::{Finished, run_once};
+use crate::generator::{Conditions, Finished, run_once};
 use crate::plot::{self, Axis, Chart, Scale, Series, Unit};
 use crate::scenario::file::Scenario;
 use crate::units::{self, Nanos};
@@ -162,7 +162,7 @@ pub(crate) fn find(
         if options.warmup.is_zero() {
             options.warmup = options.duration / 10;
         }
-        let finished = run_once(&options, scenario, stop, None)?;
+        let finished = run_once(&options, scenario, &Conditions::alone(stop))?;
         let trial = Trial::of(rate, *knee, &finished);
         if !options.report.quiet {
             eprintln!("{}", line(&trial, *knee));

@@ -9,13 +9,13 @@
 
 #![deny(unsafe_code)]
 
+mod agent;
 mod assertion;
 mod certify;
 mod cli;
 mod client;
 mod clock;
 mod generator;
-#[cfg_attr(not(test), expect(dead_code, reason = "the server half comes into use with the origin"))]
 mod http2;
 mod job;
 mod knee;
@@ -49,6 +49,7 @@ pub fn main() -> ExitCode {
     let arguments = cli::Arguments::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
     let outcome = match arguments.command {
         Some(cli::Command::Origin(options)) => origin::run(&options),
+        Some(cli::Command::Agent(options)) => agent::run(&options),
         Some(cli::Command::Compare(options)) => report::compare::run(&options),
         None => generator::run(arguments.load, &given),
     };

@@ -230,7 +230,10 @@ fn group(options: &LoadOptions, target: &Target, first: usize) -> Result<Group, 
 }
 
 /// How many threads, and the CPU of each.
-fn threads(options: &LoadOptions) -> Result<(u32, Vec<Option<usize>>), Problem> {
+///
+/// # Errors
+/// A CPU that this process may not use.
+pub(crate) fn threads(options: &LoadOptions) -> Result<(u32, Vec<Option<usize>>), Problem> {
     let allowed = allowed_cpus();
     if let Some(cpu) = options.pin.iter().find(|cpu| !allowed.contains(cpu)) {
         return Err(Problem::Usage(format!("--pin: this process may not use CPU {cpu}")));
@@ -250,7 +253,7 @@ fn threads(options: &LoadOptions) -> Result<(u32, Vec<Option<usize>>), Problem> 
 }
 
 /// The CPUs that this process may use.
-fn allowed_cpus() -> BTreeSet<usize> {
+pub(crate) fn allowed_cpus() -> BTreeSet<usize> {
     let set = rustix::thread::sched_getaffinity(None).unwrap_or_else(|_| rustix::thread::CpuSet::new());
     (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
 }

@@ -1,12 +1,19 @@
 //! Times of the calendar: RFC 3339 as logs and reports have them, and the format of web servers' logs.
 
+use std::time::SystemTime;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 /// The time now, in UTC, RFC 3339.
 pub(crate) fn now() -> String {
-    let now = OffsetDateTime::now_utc();
+    of(SystemTime::now())
+}
+
+/// A time in UTC, RFC 3339.
+pub(crate) fn of(time: SystemTime) -> String {
+    let now = OffsetDateTime::from(time);
     // Milliseconds are as exact as anybody needs it. INVARIANT: the year has four digits.
     let now = now.replace_millisecond(now.millisecond()).unwrap_or(now);
     now.format(&Rfc3339).unwrap_or_default()

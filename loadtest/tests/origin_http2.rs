@@ -301,6 +301,42 @@ fn grpc_errors_have_a_status() {
 }
 
 #[test]
+fn delayed_messages_wait_in_order_and_not_without_end() {
+    on_both(&["--delay", "0..40ms"], |mut client, _| async move {
+        let (response, mut stream) = call(&mut client, "/shop.Cart/Talk");
+        let sent: Vec<Bytes> = (0..20_u8).map(|number| message(&[number])).collect();
+        for message in &sent {
+            stream.send_data(message.clone(), false).unwrap();
+        }
+        stream.send_data(Bytes::new(), true).unwrap();
+        let (body, _) = collect(response.await.unwrap().into_body()).await.unwrap();
+        assert_eq!(body, sent.concat());
+    });
+    on_both(&["--delay", "1h"], |mut client, _| async move {
+        let (response, mut stream) = call(&mut client, "/shop.Cart/Talk");
+        let flood = async {
+            loop {
+                let mut left = message(&vec![7; 1 << 20]);
+                while !left.is_empty() {
+                    stream.reserve_capacity(left.len());
+                    match std::future::poll_fn(|context| stream.poll_capacity(context)).await {
+                        Some(Ok(room)) => {
+                            let part = left.split_to(room.min(left.len()));
+                            if stream.send_data(part, false).is_err() {
+                                return;
+                            }
+                        }
+                        _ => return,
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, flood).await.unwrap();
+        assert_eq!(response.await.unwrap_err().reason(), Some(Reason::ENHANCE_YOUR_CALM));
+    });
+}
+
+#[test]
 fn health_is_checked_and_watched() {
     on_both(&["--name", "shop"], |mut client, _| async move {
         let check = "/grpc.health.v1.Health/Check";
@@ -341,12 +377,19 @@ fn http_1_and_http_2_share_a_port_for_curl() {
         return;
     }
     for driver in DRIVERS {
-        let origin = Origin::start(driver, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("origin.sock");
+        let socket = socket.to_str().unwrap();
+        let origin = Origin::start(driver, &["--listen", &format!("unix:{socket}")]);
         for (option, seen) in [("--http2-prior-knowledge", "HTTP/2"), ("--http1.1", "HTTP/1.1")] {
             let url = format!("http://{}/echo", origin.address);
-            let output = Command::new("curl").args(["-sS", option, "-d", "hello", &url]).output().unwrap();
-            let echo: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-            assert_eq!((&echo["http_version"], &echo["body"]), (&seen.into(), &"hello".into()));
+            for by_path in [&[][..], &["--unix-socket", socket]] {
+                let mut curl = Command::new("curl");
+                let output = curl.args(["-sS", option, "-d", "hello", &url]).args(by_path).output().unwrap();
+                let echo: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert_eq!((&echo["http_version"], &echo["body"]), (&seen.into(), &"hello".into()));
+                assert_eq!(echo["source"].is_null(), !by_path.is_empty(), "{echo}");
+            }
         }
     }
 }

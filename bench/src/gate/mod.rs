@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use options::Options;
 
+use self::measure::Measure;
 use crate::machine::Machine;
 use crate::signals::Stop;
 use crate::{Problem, cpu, programs};
@@ -203,7 +204,9 @@ fn measure(
         let found = gate.run(&scenario, options.rounds.unwrap_or(scenario.rounds))?;
         runs.push((scenario, found));
     }
-    let scenarios = report::judge(runs, options.alpha, options.advisory, calibration);
+    let is_judged =
+        |measure: Measure| !options.accept.contains(&measure) && (measure.is_counted() || !options.advisory);
+    let scenarios = report::judge(runs, options.alpha, is_judged, calibration);
     let described = |side: &Side| Described { label: side.label.clone(), commit: side.commit.clone() };
     Ok(Report {
         format: report::FORMAT,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::measure::Measure;
 use super::statistics::ROUNDS_MAX;
 use crate::units;
 
@@ -65,6 +66,9 @@ pub(crate) struct Options {
     /// Show what the timed measures say without judging by it
     #[arg(long)]
     pub(crate) advisory: bool,
+    /// Show this measure without judging by it: `instructions`; may be given many times
+    #[arg(long, value_name = "MEASURE")]
+    pub(crate) accept: Vec<Measure>,
     /// The chance that a gate without any difference says worse of anything
     #[arg(long, default_value_t = 0.01, value_name = "SHARE", value_parser = alpha)]
     pub(crate) alpha: f64,

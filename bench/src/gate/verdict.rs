@@ -200,7 +200,12 @@ fn logs(pairs: &[[f64; 2]]) -> Vec<f64> {
 }
 
 /// Judges a counted measure.
-pub(crate) fn judge_counts(measure: Measure, counts: &[Vec<f64>; 2], threshold: f64) -> Finding {
+pub(crate) fn judge_counts(
+    measure: Measure,
+    counts: &[Vec<f64>; 2],
+    threshold: f64,
+    judged: bool,
+) -> Finding {
     let [base, candidate] = counts.each_ref().map(|counts| quantile(counts.clone(), 0.5).unwrap_or(0.0));
     let range = |counts: &Vec<f64>| {
         let most = counts.iter().copied().fold(f64::MIN, f64::max);
@@ -231,7 +236,7 @@ pub(crate) fn judge_counts(measure: Measure, counts: &[Vec<f64>; 2], threshold: 
         p_better: None,
         verdict,
         more_rounds: None,
-        judged: true,
+        judged,
         series: counts[0].iter().zip(&counts[1]).map(pair).collect(),
     }
 }

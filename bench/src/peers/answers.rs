@@ -6,7 +6,7 @@
 //!   with an address (over TCP; Envoy writes the machine's own where the client's is loopback) and one
 //!   `X-Forwarded-Proto`;
 //! - upstream connections are used again;
-//! - as many connections as the largest case has are served at the same time.
+//! - as many connections as the largest case has are served at the same time, and the pool keeps as many.
 
 use std::net::IpAddr;
 
@@ -20,6 +20,9 @@ use crate::Problem;
 
 /// The path of the origin that answers with the request as it was seen.
 const ECHO: &str = "/echo";
+
+/// Most connections that the origin gets from the checks before, and from waiting until it is up.
+const CONNECTIONS_BEFORE: u64 = 64;
 
 /// Content bytes of the answers on many connections.
 const SMALL_BYTES: usize = 100;
@@ -110,7 +113,7 @@ fn check_many(stage: &Stage, connections: u32) -> Result<(), Problem> {
     let mut connections = (0..connections).map(connect).collect::<Result<Vec<_>, _>>()?;
     let request = request(&stage.listen.authority(), &format!("/bytes/{SMALL_BYTES}"));
     let mut buffer = vec![0; READ_BYTES];
-    for _ in 0..2 {
+    for _ in 0..3 {
         for connection in &mut connections {
             connection.send(&request)?;
         }
@@ -118,13 +121,47 @@ fn check_many(stage: &Stage, connections: u32) -> Result<(), Problem> {
             connection.skip_answer(&mut buffer, SMALL_BYTES)?;
         }
     }
-    Ok(())
+    let echo = self::request(&stage.listen.authority(), ECHO);
+    for connection in &mut connections {
+        connection.send(&echo)?;
+    }
+    let mut newest = 0;
+    for connection in &mut connections {
+        newest = newest.max(upstream_connection(&connection.read_content()?)?);
+    }
+    judge_pool(newest, connections.len() as u64)
+}
+
+/// Whether a pool keeps what its requests need: after several rounds of requests, upstream connections have
+/// no higher numbers than there are client connections, and those of the checks before.
+fn judge_pool(newest: u64, connections: u64) -> Result<(), Problem> {
+    if newest <= connections + CONNECTIONS_BEFORE {
+        return Ok(());
+    }
+    Err(format!(
+        "{connections} connections at a time needed more than {newest} to the upstream: its pool is too small"
+    ))
+}
+
+/// The number of the upstream connection that an echo came over.
+fn upstream_connection(echo: &[u8]) -> Result<u64, Problem> {
+    let echo: Value =
+        serde_json::from_slice(echo).map_err(|e| format!("the origin's echo can't be read: {e}"))?;
+    echo["connection"].as_u64().ok_or_else(|| "the origin's echo has no connection".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_pool_that_is_too_small_is_found() {
+        assert_eq!(judge_pool(520, 512), Ok(()));
+        assert!(judge_pool(1_024, 512).unwrap_err().contains("too small"));
+        assert_eq!(upstream_connection(br#"{"connection": 7}"#), Ok(7));
+        assert!(upstream_connection(b"{}").is_err());
+    }
 
     #[test]
     fn what_the_upstream_saw_is_judged_line_by_line() {

@@ -65,12 +65,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Asks for `path` and gives the content of the answer, which must be a 200.
+    /// Sends a request and gives the content of the answer, which must be a 200.
     ///
     /// # Errors
     /// It is something else.
     pub(super) fn content(&mut self, request: &[u8]) -> Result<Vec<u8>, Problem> {
         self.send(request)?;
+        self.read_content()
+    }
+
+    /// The content of the next answer, which must be a 200.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(super) fn read_content(&mut self) -> Result<Vec<u8>, Problem> {
         let mut buffer = vec![0; READ_BYTES];
         let head = self.head(&mut buffer)?;
         let mut content = buffer[head.end..head.filled].to_vec();

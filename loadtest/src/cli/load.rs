@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::agent::LeaderOptions;
 use super::{Driver, ReportOptions};
 use crate::client::proxy_protocol;
 use crate::client::sizes::Sizes;
@@ -285,6 +286,10 @@ pub(crate) struct LoadOptions {
     /// Driver of the sockets
     #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
     pub(crate) driver: Driver,
+
+    /// Several machines.
+    #[command(flatten)]
+    pub(crate) leader: LeaderOptions,
 
     /// How the result is shown.
     #[command(flatten)]

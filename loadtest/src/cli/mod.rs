@@ -1,5 +1,6 @@
 //! The command line: what a user may write, parsed into values that can't be wrong.
 
+pub(crate) mod agent;
 mod load;
 pub(crate) mod origin;
 pub(crate) mod report;
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     Origin(Box<OriginOptions>),
     /// Compares the JSON reports of several runs
     Compare(CompareOptions),
+    /// Sends what a leader on another machine tells it to (see --agents)
+    #[command(after_help = agent::EXAMPLES)]
+    Agent(agent::AgentOptions),
 }
 
 /// Why the program could not do what it was asked.

@@ -70,6 +70,13 @@ impl Calls {
         self.client.send_message(index as u32, &body, out.bytes);
     }
 
+    /// Ends this side of the open calls.
+    pub(crate) fn end(&mut self, out: &mut Vec<u8>) {
+        for (index, _) in self.calls.iter().enumerate().filter(|(_, call)| **call == Call::Free) {
+            self.client.finish_stream(index as u32, out);
+        }
+    }
+
     /// Reads frames.
     ///
     /// # Errors

@@ -93,6 +93,14 @@ impl WebSocket {
         frame(OPCODE_BINARY, &body, out);
     }
 
+    /// Closes with the status of a normal end (RFC 6455, section 7.4.1).
+    pub(crate) fn end(&mut self, out: &mut Output<'_>) {
+        if self.is_open && !self.is_closing {
+            self.is_closing = true;
+            frame(OPCODE_CLOSE, &1000_u16.to_be_bytes(), out);
+        }
+    }
+
     /// Reads the answer to the handshake, then frames.
     ///
     /// # Errors

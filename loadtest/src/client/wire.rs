@@ -148,6 +148,15 @@ impl Wire {
         }
     }
 
+    /// Says goodbye, where the protocol has words for it: the connection ends after what this writes.
+    pub(crate) fn end(&mut self, out: &mut Output<'_>) {
+        match self {
+            Wire::Calls(calls) => calls.end(out.bytes),
+            Wire::WebSocket(socket) => socket.end(out),
+            Wire::Http1(_) | Wire::Http2(_) | Wire::Echo(_) => {}
+        }
+    }
+
     /// Whether the connection carried a request before and nothing of an answer to the present one came: a
     /// kept connection that its peer closed then may have been closed before the request arrived, and RFC
     /// 9112, section 9.3.1, lets the request be sent again.

@@ -80,6 +80,18 @@ impl Intervals {
         Intervals { begin, length: length.max(1), list: Vec::new() }
     }
 
+    /// Intervals that something else has counted, for example another machine.
+    pub(crate) fn of(begin: u64, length: u64, list: impl Iterator<Item = (Counts, [u64; 4])>) -> Self {
+        let interval = |(counts, [sent, answered, failed, in_flight]): (Counts, [u64; 4])| Interval {
+            latency: counts.0.into_iter().map(|(value, count)| (bucket::<FINE>(value), count)).collect(),
+            sent,
+            answered,
+            failed,
+            in_flight,
+        };
+        Intervals { list: list.take(INTERVALS_MAX).map(interval).collect(), ..Intervals::new(begin, length) }
+    }
+
     /// The length of each, in nanoseconds.
     pub(crate) fn length(&self) -> u64 {
         self.length

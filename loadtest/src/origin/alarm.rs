@@ -50,7 +50,12 @@ impl Alarm {
         let alarm = Rc::new(Alarm { timer, state: RefCell::default() });
         let served = Rc::clone(&alarm);
         monoio::spawn(async move {
-            while readiness.readable(false).await.is_ok() {
+            loop {
+                if let Err(error) = readiness.readable(false).await {
+                    // Whoever waits would wait for ever: as bad as a thread that can't serve.
+                    eprintln!("pinion-load: the timer: {error}");
+                    std::process::exit(1);
+                }
                 served.wake();
             }
         });

@@ -48,6 +48,8 @@ pub(super) struct Exchange {
     pub(super) is_answered: bool,
     /// What is to do, in order, each not before its time.
     pub(super) steps: VecDeque<(Option<Instant>, Step)>,
+    /// Bytes of messages among the steps.
+    pub(super) waiting_bytes: usize,
 }
 
 impl Exchange {
@@ -81,6 +83,7 @@ impl Exchange {
             trailers: None,
             is_answered: false,
             steps: VecDeque::new(),
+            waiting_bytes: 0,
         })
     }
 

@@ -60,6 +60,9 @@ enum Method {
     Unknown,
 }
 
+/// A status and why.
+type End = (u16, &'static str);
+
 /// What comes back.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -67,6 +70,16 @@ pub(super) enum Reply {
     Message(Arc<[u8]>),
     /// The call's end, and why.
     Status(u16, &'static str),
+}
+
+impl Reply {
+    /// The size of the message, if it is one.
+    pub(super) fn message_bytes(&self) -> usize {
+        match self {
+            Reply::Message(message) => message.len(),
+            Reply::Status(..) => 0,
+        }
+    }
 }
 
 /// One call.
@@ -132,7 +145,7 @@ impl Call {
     }
 
     /// A complete message, its prefix included.
-    fn on_message(&mut self, message: &[u8], replies: &mut Vec<Reply>) -> Result<(), (u16, &'static str)> {
+    fn on_message(&mut self, message: &[u8], replies: &mut Vec<Reply>) -> Result<(), End> {
         match self.method {
             Method::Each => replies.push(Reply::Message(Arc::from(message))),
             Method::Repeated => {
@@ -170,7 +183,7 @@ impl Call {
         replies.extend(end.map(|(code, why)| Reply::Status(code, why)));
     }
 
-    fn health(&self, name: &str) -> (Option<Arc<[u8]>>, Option<(u16, &'static str)>) {
+    fn health(&self, name: &str) -> (Option<Arc<[u8]>>, Option<End>) {
         /// `HealthCheckResponse { status }`: field 1, a varint.
         const SERVING: [u8; 2] = [0x08, 1];
         const SERVICE_UNKNOWN: [u8; 2] = [0x08, 3];
@@ -190,7 +203,7 @@ impl Call {
 type Split<'a> = Option<(&'a [u8], &'a [u8])>;
 
 /// The message that `bytes` begin with, with its prefix, and what follows it.
-fn split_message(bytes: &[u8]) -> Result<Split<'_>, (u16, &'static str)> {
+fn split_message(bytes: &[u8]) -> Result<Split<'_>, End> {
     let Some(&[flag, a, b, c, d]) = bytes.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     if flag > 1 {
@@ -254,6 +267,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     fn message(bytes: &[u8]) -> Reply {
         Reply::Message(prefixed(bytes))
@@ -327,5 +341,26 @@ mod tests {
         }
         let other = ask("/grpc.health.v1.Health/List", b"");
         assert_eq!(other, [Reply::Status(status::UNIMPLEMENTED, "no such method")]);
+    }
+
+    #[test]
+    fn noise_ends_a_call_or_waits_but_never_panics() {
+        let mut random = Random::seeded(11);
+        for path in ["/a.B/C", "/a.B/ClientStream", "/grpc.health.v1.Health/Check"] {
+            for _ in 0..3000 {
+                let (mut call, mut replies) = (Call::new(path), Vec::new());
+                for _ in 0..random.bits() % 8 {
+                    // Mostly zeros, so that lengths are small.
+                    let bytes: Vec<u8> = (0..random.bits() % 12)
+                        .map(|_| if random.bits().is_multiple_of(3) { random.bits() as u8 % 16 } else { 0 })
+                        .collect();
+                    call.feed(&bytes, &mut replies);
+                }
+                call.end("shop", &mut replies);
+                let ends = replies.iter().filter(|reply| matches!(reply, Reply::Status(..))).count();
+                assert_eq!(ends, 1);
+                assert!(matches!(replies.last(), Some(Reply::Status(..))), "something behind the status");
+            }
+        }
     }
 }

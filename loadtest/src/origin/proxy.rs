@@ -122,6 +122,7 @@ fn v2_addresses<const N: usize>(bytes: &[u8]) -> Result<(Option<SocketAddr>, Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let mut bytes = V2_SIGNATURE.to_vec();
@@ -191,6 +192,26 @@ mod tests {
             b"\r\n\r\n\0\r\nQUIX",
         ] {
             assert!(read(wrong).is_err(), "{:?}", String::from_utf8_lossy(wrong));
+        }
+    }
+
+    #[test]
+    fn noise_never_panics_and_a_header_never_ends_behind_its_bytes() {
+        let mut random = Random::seeded(13);
+        let v4 = v2(0x21, 0x11, &[192, 0, 2, 1, 192, 0, 2, 2, 0x12, 0x67, 0, 80]);
+        for _ in 0..20_000 {
+            let mut bytes = match random.bits() % 2 {
+                0 => v4.clone(),
+                _ => b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\n".to_vec(),
+            };
+            for _ in 0..random.bits() % 4 {
+                let at = random.bits() as usize % bytes.len();
+                bytes[at] = random.bits() as u8;
+            }
+            bytes.truncate(random.bits() as usize % (bytes.len() + 1));
+            if let Ok(Some((length, _))) = read(&bytes) {
+                assert!(length <= bytes.len());
+            }
         }
     }
 }

@@ -41,8 +41,8 @@ const PIECE_BYTES: u64 = 64 * 1024;
 /// Answers are gathered up to this size before they are written, in bytes.
 const OUTPUT_BYTES: usize = 512 * 1024;
 
-/// How much of a call's echo may wait for a client that sends but does not read, in bytes.
-const ECHO_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How much of a call's echo may wait for its time, or for a client that sends but does not read, in bytes.
+const ECHO_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Error codes of RST_STREAM (RFC 9113, section 7).
 const INTERNAL_ERROR: u32 = 0x2;
@@ -226,6 +226,7 @@ impl Streams {
             let waits =
                 matches!(reply, Reply::Message(_)) || exchange.steps.is_empty() && !exchange.is_answered;
             let at = if waits { self.thread.ready(&exchange.plan) } else { None };
+            exchange.waiting_bytes += reply.message_bytes();
             exchange.steps.push_back((at, Step::Reply(reply)));
         }
         self.ready.push_back(stream);
@@ -235,6 +236,10 @@ impl Streams {
     fn run(&mut self, stream: u32, now: Instant, out: &mut Vec<u8>) {
         while out.len() < OUTPUT_BYTES {
             let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+            if exchange.waiting_bytes > ECHO_WAITING_BYTES_MAX {
+                self.server.reset(stream, ENHANCE_YOUR_CALM, out);
+                return self.remove(stream);
+            }
             match exchange.steps.front() {
                 None => return,
                 Some((Some(at), _)) if *at > now => {
@@ -326,6 +331,7 @@ impl Streams {
     /// Sends what a call answers.
     fn reply(&mut self, stream: u32, reply: Reply, out: &mut Vec<u8>) {
         let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        exchange.waiting_bytes -= reply.message_bytes();
         let is_first = !std::mem::replace(&mut exchange.is_answered, true);
         let is_reset = exchange.plan.cut == Some(Cut::Reset);
         let failed = grpc::status_for(exchange.plan.status);
@@ -361,7 +367,7 @@ impl Streams {
         }
         match reply {
             Reply::Message(message) => {
-                if self.server.data_shared(stream, &message, false, out) > ECHO_PENDING_BYTES_MAX {
+                if self.server.data_shared(stream, &message, false, out) > ECHO_WAITING_BYTES_MAX {
                     self.server.reset(stream, ENHANCE_YOUR_CALM, out);
                     self.remove(stream);
                 }
@@ -380,8 +386,10 @@ impl Streams {
     }
 
     fn remove(&mut self, stream: u32) {
-        if let Some(exchange) = self.exchanges.remove(&stream) {
-            self.watches -= usize::from(exchange.call.is_some_and(|call| call.is_watch()));
+        let Some(exchange) = self.exchanges.remove(&stream) else { return };
+        if let Some((Some(at), _)) = exchange.steps.front() {
+            self.due.remove(&(*at, stream));
         }
+        self.watches -= usize::from(exchange.call.is_some_and(|call| call.is_watch()));
     }
 }

@@ -1,6 +1,7 @@
 //! Frames, right and wrong, against the part of WebSocket that needs no socket.
 
 use super::*;
+use crate::random::Random;
 
 /// A client's frame.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -123,4 +124,23 @@ fn handshakes_are_accepted_or_refused() {
     assert_eq!(check(&format!("{key}Sec-WebSocket-Version: 8\r\n")), Err(426));
     assert_eq!(check(version), Err(400));
     assert_eq!(check(&format!("{version}Connection: Upgrade\r\nSec-WebSocket-Key: c2hvcnQ=\r\n")), Err(400));
+}
+
+#[test]
+fn noise_is_waited_for_or_refused_but_never_panics() {
+    let mut random = Random::seeded(12);
+    for _ in 0..20_000 {
+        let opcode = [TEXT, BINARY, CONTINUATION, PING, CLOSE][random.bits() as usize % 5];
+        let payload: Vec<u8> = (0..random.bits() % 20).map(|_| random.bits() as u8).collect();
+        let mut bytes = frame((0x80 * (random.bits() % 2) as u8) | opcode, &payload);
+        for _ in 0..random.bits() % 3 {
+            let at = random.bits() as usize % bytes.len();
+            bytes[at] = random.bits() as u8;
+        }
+        let mut messages = Messages::default();
+        while let Ok(Some((used, _))) = messages.next(&mut bytes) {
+            assert!(used <= bytes.len());
+            bytes.drain(..used);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::axis::Laid;
-use super::frame::{Frame, Key, colour};
+use super::frame::{Frame, Key, colour, line_class};
 use super::html::escape;
 use super::{Chart, Scale, Series, Unit};
 
@@ -27,7 +27,7 @@ pub(super) fn render(chart: &Chart) -> String {
     }
     // The first of the legend lies on top.
     for (index, series) in chart.series.iter().enumerate().rev() {
-        draw_line(&mut frame, (&x, &y), series, colour(index), chart);
+        draw_line(&mut frame, (&x, &y), series, index, chart);
     }
     if points().all(|point| !point.1.is_finite()) {
         let (middle, height) = (frame.x(0.5), frame.y(0.5));
@@ -55,12 +55,13 @@ fn draw_band(frame: &mut Frame, (x, y): (&Laid, &Laid), series: &Series, colour:
     }
 }
 
-fn draw_line(frame: &mut Frame, (x, y): (&Laid, &Laid), series: &Series, colour: usize, chart: &Chart) {
+fn draw_line(frame: &mut Frame, (x, y): (&Laid, &Laid), series: &Series, index: usize, chart: &Chart) {
+    let (colour, class) = (colour(index), line_class(index));
     let mut path = String::new();
     for run in series.points.split(|(_, value)| !value.is_finite()) {
-        for (index, &(at, value)) in run.iter().enumerate() {
+        for (number, &(at, value)) in run.iter().enumerate() {
             let (px, py) = (frame.x(x.place(at)), frame.y(y.place(value)));
-            let _ = match (index, chart.step) {
+            let _ = match (number, chart.step) {
                 (0, _) => write!(path, "M{px:.1} {py:.1}"),
                 (_, false) => write!(path, "L{px:.1} {py:.1}"),
                 (_, true) => write!(path, "H{px:.1}V{py:.1}"),
@@ -72,7 +73,7 @@ fn draw_line(frame: &mut Frame, (x, y): (&Laid, &Laid), series: &Series, colour:
         }
     }
     if !path.is_empty() {
-        let _ = writeln!(frame.out, "<path class=\"line l{colour}\" d=\"{path}\"/>");
+        let _ = writeln!(frame.out, "<path class=\"{class}\" d=\"{path}\"/>");
     }
     let tips = series.points.len() <= TIPS_MAX;
     for &(at, value) in series.points.iter().filter(|(_, value)| value.is_finite()) {

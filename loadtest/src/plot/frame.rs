@@ -43,6 +43,7 @@ fill:var(--soft)}\
 .plot .minor{stroke:var(--grid);stroke-width:.5;fill:none}\
 .plot .edge{stroke:var(--edge);stroke-width:1;fill:none}\
 .plot .line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}\
+.plot .again{stroke-dasharray:7 4}\
 .plot .band{stroke:none;fill-opacity:.18}\
 .plot .tip{fill:transparent;stroke:none}\
 .plot .tip:hover{fill:var(--ink);fill-opacity:.25}\
@@ -69,6 +70,11 @@ fn style() -> String {
 /// The number of the colour of the `index`-th series.
 pub(super) fn colour(index: usize) -> usize {
     index % COLOURS
+}
+
+/// The classes of the `index`-th series: where colours repeat, the lines are dashed.
+pub(super) fn line_class(index: usize) -> String {
+    format!("line l{}{}", colour(index), if index < COLOURS { "" } else { " again" })
 }
 
 /// A width for this text at 12 pixels.
@@ -212,7 +218,10 @@ fn draw_legend(out: &mut String, legend: &[&str], key: Key, top: f64) -> f64 {
         }
         let colour = colour(index);
         let _ = match key {
-            Key::Line => writeln!(out, "<path class=\"line l{colour}\" d=\"M{x:.1} {:.1}h18\"/>", y - 4.0),
+            Key::Line => {
+                let class = line_class(index);
+                writeln!(out, "<path class=\"{class}\" d=\"M{x:.1} {:.1}h18\"/>", y - 4.0)
+            }
             Key::Box => writeln!(
                 out,
                 "<rect class=\"f{colour}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"12\" height=\"10\"/>",

@@ -45,7 +45,7 @@ pre{background:var(--shade);padding:10px 12px;white-space:pre-wrap;overflow-wrap
 .facts div{border-top:1px solid var(--edge);padding-top:6px}\
 .facts b{display:block;font-size:22px;font-weight:600;line-height:1.25}\
 .facts span{color:var(--soft);font-size:13px}\
-@media print{main{max-width:none;padding:0}h2{break-after:avoid}figure,table,.note{break-inside:avoid}}";
+@media print{main{max-width:none;padding:0}h2{break-after:avoid}figure,svg,table,.note{break-inside:avoid}}";
 
 /// A whole HTML document: a title, and sections of heading and HTML. A section with an empty heading has
 /// none. It loads nothing and runs no script.

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::added;
 use crate::stats::{self, Counts};
 
@@ -43,14 +45,17 @@ impl FromStr for Surety {
 }
 
 /// The counters of all threads at one moment.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Reading {
-    pub(super) sent: u64,
-    pub(super) answered: u64,
-    pub(super) failed: u64,
-    pub(super) errors: u64,
-    pub(super) waiting: u64,
-    pub(super) latency: Vec<u64>,
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+    /// Failed, and answers that say that something went wrong.
+    pub(crate) errors: u64,
+    /// Due, and waiting for a free connection.
+    pub(crate) waiting: u64,
+    /// Latencies, in coarse buckets.
+    pub(crate) latency: Vec<u64>,
 }
 
 /// What is shown.

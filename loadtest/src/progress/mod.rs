@@ -15,7 +15,7 @@ mod live;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::job::Start;
 use crate::measure::NANOS_MAX;
@@ -23,8 +23,8 @@ use crate::measure::buckets::{COARSE, bucket, highest};
 use crate::measure::intervals::Intervals;
 use crate::stats::Counts;
 use display::Display;
-pub(crate) use live::Surety;
-use live::{Live, Reading};
+use live::Live;
+pub(crate) use live::{Reading, Surety};
 
 /// What one sending thread has done so far: it alone adds, the display reads.
 #[repr(align(128))]
@@ -65,6 +65,19 @@ impl Totals {
         }
     }
 
+    /// Holds what another machine's threads hold together.
+    pub(crate) fn set(&self, reading: &Reading) {
+        let set = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
+        set(&self.sent, reading.sent);
+        set(&self.answered, reading.answered);
+        set(&self.failed, reading.failed);
+        set(&self.error_answers, reading.errors.saturating_sub(reading.failed));
+        set(&self.waiting, reading.waiting);
+        for (counter, &value) in self.latency.iter().zip(&reading.latency) {
+            set(counter, value);
+        }
+    }
+
     /// Adds what it holds now to a reading.
     fn read(&self, reading: &mut Reading) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -97,27 +110,38 @@ pub(crate) struct Watch<'a> {
     pub(crate) quiet: bool,
     /// When it is sure enough to end, if the user wants that.
     pub(crate) until: Option<Surety>,
+    /// Who else is told of the counters.
+    pub(crate) tell: Option<&'a Tell<'a>>,
 }
+
+/// Is told of the counters of all threads, several times a second.
+pub(crate) type Tell<'a> = dyn Fn(Reading) + Sync + 'a;
+
+/// How often it is told.
+const TELL: Duration = Duration::from_millis(200);
 
 impl Watch<'_> {
     /// Shows the run until it is done; true if it was ended because its percentile was sure enough.
     pub(crate) fn run(&self) -> bool {
-        if self.quiet && self.until.is_none() {
+        if self.quiet && self.until.is_none() && self.tell.is_none() {
             return false;
         }
         let display = Display::new(self.quiet, self.end);
         let mut live = Live::new(Intervals::length_for(self.end), self.until);
         let mut is_sure = false;
+        let mut told = Instant::now();
         while !self.done.load(Ordering::Relaxed) {
             std::thread::sleep(TICK);
+            if let Some(tell) = self.tell.filter(|_| told.elapsed() >= TELL) {
+                told = Instant::now();
+                tell(self.read());
+            }
             let now = self.start.elapsed();
             if now == 0 {
                 continue;
             }
             if live.wants(now) {
-                let mut reading = Reading::default();
-                self.totals.iter().for_each(|totals| totals.read(&mut reading));
-                live.take(now, reading);
+                live.take(now, self.read());
             }
             if let Some(view) = live.view(now) {
                 display.show(&view);
@@ -129,6 +153,13 @@ impl Watch<'_> {
         }
         display.finish();
         is_sure
+    }
+
+    /// The counters of all threads.
+    fn read(&self) -> Reading {
+        let mut reading = Reading::default();
+        self.totals.iter().for_each(|totals| totals.read(&mut reading));
+        reading
     }
 }
 

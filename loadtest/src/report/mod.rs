@@ -26,7 +26,8 @@ use std::path::Path;
 
 use crate::assertion;
 use crate::cli::ReportOptions;
-pub(crate) use outcome::Outcome;
+pub(crate) use machine::machine;
+pub(crate) use outcome::{Load, Outcome, command_line};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

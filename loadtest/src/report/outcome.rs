@@ -125,7 +125,7 @@ fn target(options: &LoadOptions, plan: &Plan) -> String {
 }
 
 /// The arguments as a shell takes them, without secrets.
-pub(super) fn command_line(arguments: impl Iterator<Item = String>) -> String {
+pub(crate) fn command_line(arguments: impl Iterator<Item = String>) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut is_header = false;
     for (index, argument) in arguments.enumerate() {

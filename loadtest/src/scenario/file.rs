@@ -114,6 +114,16 @@ impl Scenario {
         Ok(())
     }
 
+    /// Whether it names other files, which it can't do on a machine that it was sent to.
+    pub(crate) fn names_files(&self) -> bool {
+        let is_file = |text: &String| text.starts_with('@');
+        self.arrivals.as_ref().is_some_and(|arrivals| arrivals.starts_with("recorded:"))
+            || self
+                .targets
+                .iter()
+                .any(|target| target.body_file.is_some() || target.body.as_ref().is_some_and(is_file))
+    }
+
     /// The targets.
     ///
     /// # Errors

@@ -258,7 +258,13 @@ impl Core {
     /// Ends a connection that has nothing on it, and opens another one in its place.
     pub(super) fn replace(&mut self, index: usize) {
         let slot = &mut self.slots[index];
+        if let Some(wire) = &mut slot.wire {
+            let bytes = if slot.tls.is_some() { &mut self.plain_out } else { &mut slot.out };
+            wire.end(&mut Output { bytes, random: &mut self.random });
+        }
         if let Some(tls) = &mut slot.tls {
+            tls.send(&self.plain_out, &mut slot.out);
+            self.plain_out.clear();
             tls.close(&mut slot.out);
         }
         self.flush(index);

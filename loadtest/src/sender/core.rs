@@ -8,14 +8,14 @@ use std::rc::Weak;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
-use super::slot::{Phase, Slot};
+use super::slot::Slot;
 use crate::client::failure::Failure;
-use crate::client::wire::{Answer, Event, Output, Ticket};
+use crate::client::wire::{Event, Output, Ticket};
 use crate::clock::Clock;
 use crate::job::{Job, Pace};
-use crate::measure::{Measure, Stamp};
+use crate::measure::Measure;
 use crate::random::Random;
-use crate::samples::{Ending, Samples};
+use crate::samples::Samples;
 use crate::scenario::mix::Mix;
 use crate::schedule::recorded::Due;
 
@@ -24,36 +24,46 @@ const LOOK_NANOS: u64 = 20_000_000;
 
 /// A request that is due.
 #[derive(Clone, Copy)]
-struct Waiting {
-    due: u64,
+pub(super) struct Waiting {
+    pub(super) due: u64,
     /// How long after that this thread came round to it.
-    lateness: u64,
-    item: usize,
+    pub(super) lateness: u64,
+    pub(super) item: usize,
     /// Seeds what is random in it, so that it is the same whenever it is sent.
-    lot: u64,
+    pub(super) lot: u64,
 }
 
 /// A request on a connection.
 #[derive(Clone, Copy)]
-struct Pending {
-    due: u64,
-    lateness: u64,
-    sent: u64,
-    item: usize,
-    lot: u64,
-    slot: usize,
+pub(super) struct Pending {
+    pub(super) due: u64,
+    pub(super) lateness: u64,
+    pub(super) sent: u64,
+    pub(super) item: usize,
+    pub(super) lot: u64,
+    pub(super) slot: usize,
     /// Its place among the slot's tickets.
-    place: usize,
+    pub(super) place: usize,
     /// Tells it from those that had its ticket before.
-    serial: u64,
+    pub(super) serial: u64,
 }
 
 /// The connections of a group and what waits for them.
-#[derive(Default)]
 pub(super) struct Pool {
     /// Slots with room.
     pub(super) free: VecDeque<usize>,
-    waiting: VecDeque<Waiting>,
+    pub(super) waiting: VecDeque<Waiting>,
+    /// The group's items, and which of them a closed loop sends next.
+    items: Vec<usize>,
+    mix: Mix,
+}
+
+impl Pool {
+    fn new(job: &Job, group: usize) -> Self {
+        let items: Vec<usize> = (0..job.items.len()).filter(|&item| job.group_of[item] == group).collect();
+        let mix = Mix::new(items.iter().map(|&item| job.items[item].weight));
+        Pool { free: VecDeque::new(), waiting: VecDeque::new(), items, mix }
+    }
 }
 
 /// Everything a thread knows.
@@ -66,7 +76,7 @@ pub(super) struct Core {
     pub(super) random: Random,
     mix: Mix,
     /// Chooses targets; nothing else draws from it, so that they follow from the seed.
-    lots: Random,
+    pub(super) lots: Random,
     pub(super) pools: Vec<Pool>,
     pub(super) slots: Vec<Slot>,
     /// Slots without a connection, and when to try again.
@@ -81,21 +91,23 @@ pub(super) struct Core {
     pub(super) exhausted: u64,
     /// Why the last connection did not come about.
     pub(super) unconnected: Option<Failure>,
-    requests: Vec<Option<Pending>>,
-    unused: Vec<Ticket>,
+    pub(super) requests: Vec<Option<Pending>>,
+    pub(super) unused: Vec<Ticket>,
     /// Requests in the order of their sending, for time-outs: when, which.
-    sent: VecDeque<(u64, Ticket, u64)>,
+    pub(super) sent: VecDeque<(u64, Ticket, u64)>,
     serial: u64,
-    in_flight: usize,
+    pub(super) in_flight: usize,
     /// Whether the clock of the run goes: before, nothing is sent.
-    is_running: bool,
+    pub(super) is_running: bool,
     /// When to look for time-outs next.
     look: u64,
     dirty: Vec<usize>,
-    plain_in: Vec<u8>,
+    /// Requests that are to be written.
+    unflushed: u64,
+    pub(super) plain_in: Vec<u8>,
     /// What is to be encrypted; empty between calls.
     pub(super) plain_out: Vec<u8>,
-    events: Vec<Event>,
+    pub(super) events: Vec<Event>,
 }
 
 impl Core {
@@ -114,7 +126,7 @@ impl Core {
             random: Random::seeded(seed),
             lots: Random::seeded(!seed),
             mix: Mix::new(job.items.iter().map(|item| item.weight)),
-            pools: (0..job.groups.len()).map(|_| Pool::default()).collect(),
+            pools: (0..job.groups.len()).map(|group| Pool::new(&job, group)).collect(),
             churn: job.churn.map(|gap| (gap, 0)),
             job,
             me,
@@ -133,6 +145,7 @@ impl Core {
             is_running: false,
             look: 0,
             dirty: Vec::new(),
+            unflushed: 0,
             plain_in: Vec::new(),
             plain_out: Vec::new(),
             events: Vec::new(),
@@ -210,7 +223,7 @@ impl Core {
     }
 
     /// Sends everything that is due and finds room on a connection.
-    fn release(&mut self, now: u64) {
+    pub(super) fn release(&mut self, now: u64) {
         if let Pace::Open(schedule) = &mut self.job.pace {
             while let Some(due) = schedule.peek().filter(|due| due.at <= now) {
                 schedule.advance();
@@ -240,21 +253,11 @@ impl Core {
                 if let Pace::Closed { left } = &mut self.job.pace {
                     *left -= 1;
                 }
-                let item = self.mix.choose(&mut self.lots);
-                let waiting = Waiting { due: now, lateness: 0, item, lot: self.lots.bits() };
-                match self.job.group_of[item] {
-                    own if own == group => self.send(slot, waiting, now),
-                    other => {
-                        self.pools[other].waiting.push_back(waiting);
-                        self.pools[group].free.push_front(slot);
-                        self.slots[slot].is_listed = true;
-                        // That group has its turn; this one would draw lots for ever.
-                        if other > group {
-                            return;
-                        }
-                        self.fill(other);
-                    }
-                }
+                // Each host's connections keep to that host's targets.
+                let pool = &self.pools[group];
+                let item = pool.items[pool.mix.choose(&mut self.lots)];
+                let lot = self.lots.bits();
+                self.send(slot, Waiting { due: now, lateness: 0, item, lot }, now);
             } else {
                 self.pools[group].free.push_front(slot);
                 self.slots[slot].is_listed = true;
@@ -317,13 +320,15 @@ impl Core {
             self.measure.on_sent(due, lateness);
         }
         self.job.totals.sent.fetch_add(1, Ordering::Relaxed);
+        self.unflushed += 1;
         self.mark_dirty(index);
         self.list(index);
     }
 
+    /// Notes that a slot may have something to write.
     pub(super) fn mark_dirty(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        if !slot.is_dirty {
+        if !slot.is_dirty && slot.written < slot.out.len() {
             slot.is_dirty = true;
             self.dirty.push(index);
         }
@@ -331,231 +336,15 @@ impl Core {
 
     /// Writes what the slots have to say; `since` is when the requests among it were free to go.
     pub(super) fn flush_dirty(&mut self, since: u64) {
-        if self.dirty.is_empty() {
-            return;
-        }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for &index in &dirty {
+        // Ending a connection may make others dirty, which is why this is no loop over a list.
+        while let Some(index) = self.dirty.pop() {
             self.slots[index].is_dirty = false;
             self.flush(index);
         }
-        if self.is_running {
+        if self.unflushed > 0 {
             let lag = self.clock.now().saturating_sub(since);
-            self.measure.send_lag.saturating_record_n(lag, dirty.len() as u64);
-        }
-        // Ending a connection may have made others dirty.
-        dirty.clear();
-        if self.dirty.is_empty() {
-            self.dirty = dirty;
-        } else {
-            self.flush_dirty(since);
-        }
-    }
-
-    /// Takes what came on a connection; says whether more of it is wanted.
-    pub(super) fn on_bytes(&mut self, index: usize, generation: u32, bytes: &[u8]) -> bool {
-        if self.slots[index].generation != generation {
-            return false;
-        }
-        let now = self.clock.now();
-        self.measure.bytes_in += bytes.len() as u64;
-        let outcome = self.feed(index, bytes);
-        // What was answered before the mistake was answered.
-        self.take_events(index);
-        if self.slots[index].generation != generation {
-            return false;
-        }
-        if let Err(failure) = outcome {
-            self.flush(index);
-            if self.slots[index].generation == generation {
-                self.lose(index, failure);
-            }
-        } else if self.slots[index].is_spent() {
-            self.replace(index);
-        } else {
-            self.list(index);
-            self.mark_dirty(index);
-        }
-        if self.is_running {
-            // The queue, and what fell due while answers were handled, go on with what has become free.
-            self.release(now);
-        } else {
-            self.flush_dirty(now);
-        }
-        self.slots[index].generation == generation
-    }
-
-    fn feed(&mut self, index: usize, bytes: &[u8]) -> Result<(), Failure> {
-        let Some(mut session) = self.slots[index].tls.take() else {
-            let slot = &mut self.slots[index];
-            let Some(wire) = &mut slot.wire else { return Err(Failure::Malformed) };
-            let mut out = Output { bytes: &mut slot.out, random: &mut self.random };
-            return wire.feed(bytes, &mut out, &mut self.events);
-        };
-        self.plain_in.clear();
-        let received = session.receive(bytes, &mut self.plain_in, &mut self.slots[index].out);
-        let secured = received.is_ok() && !session.is_handshaking();
-        if secured && self.slots[index].phase == Phase::Securing {
-            self.on_secured(index, &session, self.clock.now());
-        }
-        let slot = &mut self.slots[index];
-        let mut outcome = received;
-        if let Some(wire) = &mut slot.wire {
-            let mut out = Output { bytes: &mut self.plain_out, random: &mut self.random };
-            outcome = outcome.and(wire.feed(&self.plain_in, &mut out, &mut self.events));
-            session.send(&self.plain_out, &mut slot.out);
-            self.plain_out.clear();
-        }
-        slot.tls = Some(session);
-        outcome
-    }
-
-    pub(super) fn take_events(&mut self, index: usize) {
-        let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
-            match event {
-                Event::Answered { ticket, answer } => {
-                    // An answer before the whole request went out leaves the connection of no use.
-                    let slot = &mut self.slots[index];
-                    let unsent = slot.written < slot.out.len();
-                    if unsent && matches!(slot.wire, Some(crate::client::wire::Wire::Http1(_))) {
-                        slot.is_retiring = true;
-                    }
-                    if let Some(pending) = self.take(ticket) {
-                        self.on_answer(&pending, &answer);
-                    }
-                }
-                Event::Failed { ticket, failure, is_unprocessed } => {
-                    let Some(pending) = self.take(ticket) else { continue };
-                    if is_unprocessed { self.send_again(&pending) } else { self.fail(&pending, failure) }
-                }
-            }
-        }
-        self.events = events;
-    }
-
-    /// The events of a machine whose connection its peer ended.
-    pub(super) fn on_close(&mut self, index: usize) {
-        if let Some(wire) = &mut self.slots[index].wire {
-            wire.on_close(&mut self.events);
-        }
-        self.take_events(index);
-    }
-
-    /// Takes a request off its slot.
-    fn take(&mut self, ticket: Ticket) -> Option<Pending> {
-        let pending = self.requests[ticket as usize].take()?;
-        self.unused.push(ticket);
-        self.in_flight -= 1;
-        let tickets = &mut self.slots[pending.slot].tickets;
-        tickets.swap_remove(pending.place);
-        if let Some(&moved) = tickets.get(pending.place)
-            && let Some(other) = &mut self.requests[moved as usize]
-        {
-            other.place = pending.place;
-        }
-        Some(pending)
-    }
-
-    fn on_answer(&mut self, pending: &Pending, answer: &Answer) {
-        let now = self.clock.now();
-        self.job.totals.on_answer(now - pending.due, answer.is_error());
-        if pending.due >= self.job.warmup {
-            let stamp = Stamp { due: pending.due, sent: pending.sent };
-            self.measure.on_answer(now, stamp, pending.item, answer);
-            self.samples.note(pending.due, Some(stamp), now, pending.item, Ending::Status(answer.status));
-            if self.job.counted.is_some() {
-                self.measure.count(answer.counted.clone());
-            }
-        }
-    }
-
-    fn fail(&mut self, pending: &Pending, failure: Failure) {
-        let stamp = Stamp { due: pending.due, sent: pending.sent };
-        self.fail_at(pending.due, Some(stamp), pending.item, failure);
-    }
-
-    fn fail_at(&mut self, due: u64, stamp: Option<Stamp>, item: usize, failure: Failure) {
-        let now = self.clock.now();
-        self.job.totals.failed.fetch_add(1, Ordering::Relaxed);
-        if due >= self.job.warmup {
-            self.measure.on_failure(now, stamp, due, item, failure);
-            self.samples.note(due, stamp, now, item, Ending::Failed(failure));
-        }
-    }
-
-    fn send_again(&mut self, pending: &Pending) {
-        if pending.due >= self.job.warmup {
-            self.measure.on_resend(pending.due);
-        }
-        let group = self.job.group_of[pending.item];
-        let Pending { due, lateness, item, lot, .. } = *pending;
-        let waiting = Waiting { due, lateness, item, lot };
-        self.pools[group].waiting.push_front(waiting);
-    }
-
-    /// The requests on a connection that ended: sent again where nothing can have come of them, else failed.
-    pub(super) fn abandon(&mut self, index: usize, failure: Failure, is_stale: bool) {
-        while let Some(&ticket) = self.slots[index].tickets.last() {
-            let Some(pending) = self.take(ticket) else { return };
-            if is_stale && self.job.items[pending.item].request.is_idempotent {
-                self.send_again(&pending);
-            } else {
-                self.fail(&pending, failure);
-            }
-        }
-    }
-
-    /// What waits for a group that can't connect fails with it, as each would have if it had tried by itself.
-    pub(super) fn fail_waiting(&mut self, group: usize, failure: Failure) {
-        while let Some(Waiting { due, item, .. }) = self.pools[group].waiting.pop_front() {
-            self.fail_at(due, None, item, failure);
-        }
-    }
-
-    /// Gives up requests whose answers take too long.
-    fn expire(&mut self, now: u64) {
-        while let Some(&(sent, ticket, serial)) = self.sent.front() {
-            let current = self.requests[ticket as usize].filter(|pending| pending.serial == serial);
-            match current {
-                None => {}
-                Some(_) if now.saturating_sub(sent) < self.job.timeout => return,
-                Some(pending) => {
-                    self.take(ticket);
-                    self.fail(&pending, Failure::Timeout);
-                    self.drop_request(pending.slot, ticket);
-                }
-            }
-            self.sent.pop_front();
-        }
-    }
-
-    /// A request that was given up leaves its connection, if that can go on without it.
-    fn drop_request(&mut self, index: usize, ticket: Ticket) {
-        let slot = &mut self.slots[index];
-        let Some(wire) = &mut slot.wire else { return };
-        let lives = match &mut slot.tls {
-            Some(tls) => {
-                let lives = wire.cancel(ticket, &mut self.plain_out);
-                tls.send(&self.plain_out, &mut slot.out);
-                self.plain_out.clear();
-                lives
-            }
-            None => wire.cancel(ticket, &mut slot.out),
-        };
-        if lives {
-            self.flush(index);
-            self.list(index);
-        } else {
-            self.lose(index, Failure::Closed);
-        }
-    }
-
-    /// The run is over and its time of grace too: what waits is not sent any more. What was sent has its own
-    /// time-out still.
-    fn give_up(&mut self) {
-        for group in 0..self.pools.len() {
-            self.fail_waiting(group, Failure::Unsent);
+            self.measure.send_lag.saturating_record_n(lag, self.unflushed);
+            self.unflushed = 0;
         }
     }
 }

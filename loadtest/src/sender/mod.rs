@@ -8,7 +8,7 @@
 //! ```
 //!
 //! One task waits for the next due time ([`timer`]); each connection has a task that reads ([`stream`]). All
-//! of them call into [`core`], which decides and writes; nothing there waits.
+//! of them call into [`core`], which decides and writes (what becomes of requests is in [`answers`], of connections in [`connections`]); nothing there waits.
 //!
 //! Invariants: a due time enters the queue whether or not a connection is free, and keeps its place; every
 //! request that left the schedule is measured as answered or failed exactly once, unless the user ends the
@@ -17,6 +17,7 @@
 //!
 //! Not here: how answers are read (`client`), what is done with the numbers (`report`).
 
+mod answers;
 mod connections;
 mod core;
 mod facts;

@@ -26,7 +26,7 @@ const POOL_CONNECTIONS: usize = 1024;
 
 /// Where to listen and where to send.
 #[derive(Parser)]
-#[command(name = "pinion-bench-pingora", version = pingora_version())]
+#[command(name = "Pingora", version = pingora_version())]
 struct Options {
     /// IP:PORT or unix:PATH
     #[arg(long)]
@@ -79,11 +79,11 @@ impl ProxyHttp for Proxy {
 }
 
 /// The version of Pingora that this is built from, out of the lock file.
-fn pingora_version() -> String {
+fn pingora_version() -> &'static str {
     let mut lines = include_str!("../Cargo.lock").lines();
     let found = lines.find(|line| *line == "name = \"pingora-proxy\"").and_then(|_| lines.next());
     let version = found.and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
-    format!("(Pingora {})", version.unwrap_or("of unknown version"))
+    version.unwrap_or("of unknown version")
 }
 
 fn main() {

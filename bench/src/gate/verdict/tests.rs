@@ -72,7 +72,7 @@ fn many_measures_make_each_test_stricter() {
 #[test]
 fn counts_must_agree_with_themselves_before_they_are_compared() {
     let judge = |base: &[f64], candidate: &[f64]| {
-        judge_counts(Measure::Instructions, &[base.to_vec(), candidate.to_vec()], 0.01).verdict
+        judge_counts(Measure::Instructions, &[base.to_vec(), candidate.to_vec()], 0.01, true).verdict
     };
     assert_eq!(judge(&[12_000.0, 12_010.0], &[12_005.0, 12_020.0]), Verdict::Same);
     assert_eq!(judge(&[12_000.0, 12_010.0], &[12_150.0, 12_140.0]), Verdict::Worse);

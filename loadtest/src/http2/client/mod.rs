@@ -157,13 +157,9 @@ impl Client {
     }
 
     /// How many requests wait for their answer.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.by_ticket.len()
-    }
-
-    /// The tickets in flight, in no order: those that are left when the connection is lost.
-    pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        self.by_ticket.keys().copied()
     }
 
     /// Sends a whole request, of which there must be [`room`](Self::room); `block` is what
@@ -194,8 +190,10 @@ impl Client {
 
     /// Ends this side of a call. Nothing happens if the call has ended.
     pub(crate) fn finish_stream(&mut self, ticket: Ticket, out: &mut Vec<u8>) {
-        if let Some(&id) = self.by_ticket.get(&ticket) {
-            self.finish(id, out);
+        if let Some(&id) = self.by_ticket.get(&ticket)
+            && let Some(stream) = self.streams.by_id(id)
+        {
+            stream.outgoing.finish(id, &mut self.peer, out);
         }
     }
 
@@ -245,13 +243,6 @@ impl Client {
             }
             self.ready.list(id, &mut stream.outgoing);
             self.pump(out);
-        }
-    }
-
-    /// Ends this side of a stream.
-    fn finish(&mut self, id: u32, out: &mut Vec<u8>) {
-        if let Some(stream) = self.streams.by_id(id) {
-            stream.outgoing.finish(id, &mut self.peer, out);
         }
     }
 
