@@ -51,6 +51,8 @@ pub(crate) struct Series {
     pub(crate) same: Vec<[f64; 2]>,
     /// How many rounds were merged into one.
     pub(crate) merged: usize,
+    /// The share of rounds that could be used.
+    pub(crate) sound: f64,
     /// The figure of all runs of a side: the percentile of all requests, else the median.
     pub(crate) overall: [f64; 2],
 }
@@ -210,10 +212,12 @@ impl Runs {
             let sound: Vec<usize> = all.clone().filter(sound).collect();
             value(&if sound.is_empty() { all.collect() } else { sound })
         };
+        let usable = self.pairs().iter().filter(|pair| pair.iter().all(sound)).count();
         Some(Series {
             rounds: groups(self.pairs()),
             same: groups(self.same_pairs()),
             merged,
+            sound: usable as f64 / self.rounds().max(1) as f64,
             overall: [of_side(0), of_side(1)],
         })
     }
@@ -228,7 +232,7 @@ impl Runs {
             quantile(runs.map(|run| values[run]).collect(), 0.5).unwrap_or(0.0)
         };
         let overall = [of_side(0), of_side(1)];
-        Some(Series { rounds: of(self.pairs()), same: of(self.same_pairs()), merged: 1, overall })
+        Some(Series { rounds: of(self.pairs()), same: of(self.same_pairs()), merged: 1, sound: 1.0, overall })
     }
 
     /// The runs of base and candidate in each round.

@@ -122,7 +122,7 @@ pub(crate) fn judge(figures: Vec<Figures>, alpha: f64) -> Vec<Finding> {
             let verdict = decide(&comparison, chances, &noise, rounds, room);
             // Without same-against-same nothing is known of the noise.
             let more_rounds = (verdict == Verdict::CantTell && !figures.series.same.is_empty())
-                .then(|| more_rounds(&comparison, &noise, rounds, room) * figures.series.merged as f64)
+                .then(|| rounds_run_more(&comparison, &noise, room, &figures.series))
                 .filter(|&more| more <= MORE_ROUNDS_MAX)
                 .map(|more| more.ceil() as u64);
             let finite = |log: f64| log.is_finite().then(|| log.exp());
@@ -192,6 +192,12 @@ fn more_rounds(comparison: &Comparison, noise: &Noise, rounds: usize, room: f64)
     let distance = (room - comparison.center.abs()).abs();
     let needed = if width.is_finite() { have * (width / distance).powi(2) } else { 2.0 * have };
     (needed - have).max(1.0)
+}
+
+/// The same in rounds to be run, of which several may make one and some may be of no use.
+fn rounds_run_more(comparison: &Comparison, noise: &Noise, room: f64, series: &Series) -> f64 {
+    let more = more_rounds(comparison, noise, series.rounds.len(), room);
+    more * series.merged as f64 / series.sound.max(0.01)
 }
 
 /// The logarithms of the second over the first; pairs without figures are left out.

@@ -13,7 +13,7 @@ use crate::gate::report::Report;
 const ALPHA: f64 = 0.01;
 
 fn figures(rounds: Vec<[f64; 2]>, same: Vec<[f64; 2]>, threshold: f64) -> Figures {
-    let series = Series { rounds, same, merged: 1, overall: [1.0; 2] };
+    let series = Series { rounds, same, merged: 1, sound: 1.0, overall: [1.0; 2] };
     Figures { measure: Measure::Cpu, threshold, judged: true, series }
 }
 
@@ -45,6 +45,17 @@ fn the_four_verdicts() {
         assert_eq!(finding.verdict, expected, "{name}: {finding:?}");
         assert_eq!(finding.more_rounds.is_some(), expected == Verdict::CantTell, "{name}: {finding:?}");
     }
+}
+
+#[test]
+fn rounds_that_are_of_no_use_are_asked_for_besides() {
+    let mut all = figures(rounds(8, 1.0, 0.3), rounds(7, 1.0, 0.3), 0.03);
+    let more = |figures: &Figures| {
+        verdict_of(Figures { series: figures.series.clone(), ..*figures }).more_rounds.unwrap() as f64
+    };
+    let plain = more(&all);
+    (all.series.merged, all.series.sound) = (2, 0.5);
+    assert!((more(&all) / plain - 4.0).abs() < 0.2);
 }
 
 #[test]
