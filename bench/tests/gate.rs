@@ -150,7 +150,7 @@ fn a_record_becomes_a_page_of_plots() {
     assert!(output.status.success(), "{}", words(&output));
     let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
     assert!(
-        page.contains("short: CPU per request") && page.contains("short: change against the base"),
+        page.contains("short: CPU per request") && page.contains("short: CPU per request, change"),
         "{page}"
     );
     assert!(gate(&["--check-runs"]).status.success());
