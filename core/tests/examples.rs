@@ -48,6 +48,9 @@ fn check(file: &str, method: &str, url: &str, headers: &[(&str, &str)], expected
 
 #[test]
 fn examples_route_as_their_comments_say() {
+    check("tunnels.toml", "GET", "ws://chat.example/room/1", &[], Some("chat.example/*"));
+    check("tunnels.toml", "CONNECT", "db.internal:5432", &[], Some("db.internal/* CONNECT"));
+    check("tunnels.toml", "GET", "http://db.internal/", &[], None);
     check("minimal.toml", "GET", "http://anything:8080/at/all", &[], Some("*/*"));
     check(
         "canary.toml",

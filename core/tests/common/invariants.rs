@@ -13,8 +13,8 @@ use pinion_core::http::h1::body::{BodyError, BodyReader, Emit};
 use pinion_core::http::h1::encode::{Forwarding, ResponseFrame, encode_request, encode_response};
 use pinion_core::http::h1::parse::{HeadError, HeadLimits, Progress, may_end, parse_request, parse_response};
 use pinion_core::http::{
-    Fields, Framing, HeaderEdits, Method, Normalised, RequestHead, ResponseHead, TargetForm, Version,
-    normalize_host, normalize_path,
+    Fields, Framing, HeaderEdits, Method, Normalised, RequestHead, ResponseHead, TargetForm, Upgrades,
+    Version, normalize_host, normalize_path,
 };
 
 use pinion_core::sim::reader::{self, Reading};
@@ -99,6 +99,7 @@ pub fn forward(bytes: &[u8]) -> Forwarded {
         ..Forwarding::default()
     };
     encode_request(&mut out, head_bytes, &head, path, &fwd, &HeaderEdits::empty(), head.framing);
+    check_upgrade(head_bytes, &head, path);
     match read_body(&bytes[head.body_start()..], head.framing, Emit::Framed, &[usize::MAX]) {
         Err(error) => Forwarded::BodyRefused(error),
         Ok(body) if !body.done => Forwarded::Incomplete,
@@ -198,6 +199,28 @@ fn check_again(out: &[u8], first: &RequestHead) {
     let fwd = Forwarding { peer_ip: b"192.0.2.1", proto: b"http", ..Forwarding::default() };
     encode_request(&mut twice, out, &again, None, &fwd, &HeaderEdits::empty(), again.framing);
     assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&out[..again.len]), "a fixed point");
+}
+
+/// What a request offers to upgrade to is passed on as allowed, and reads as that; else nothing of it is.
+fn check_upgrade(bytes: &[u8], head: &RequestHead, path: Option<&[u8]>) {
+    let Some(offer) = head.upgrade else { return };
+    for words in [&["*"][..], &["websocket"]] {
+        let upgrades = Upgrades::new(words.iter().copied());
+        let passed: Vec<_> = upgrades.pass(offer.of(bytes)).collect();
+        let upgrade = (!passed.is_empty()).then_some(&upgrades);
+        let fwd = Forwarding { fallback_host: b"fallback", upgrade, ..Forwarding::default() };
+        let mut out = Vec::new();
+        encode_request(&mut out, bytes, head, path, &fwd, &HeaderEdits::empty(), head.framing);
+        let mut again = RequestHead::new();
+        let shown = String::from_utf8_lossy(&out);
+        assert_eq!(parse_request(&out, &LIMITS, &mut again), Ok(Progress::Complete), "{shown:?}");
+        let expected = upgrade.map(|_| passed.join(&b", "[..]));
+        assert_eq!(again.upgrade.map(|offer| offer.of(&out).to_vec()), expected, "{shown:?}");
+        assert!(
+            !upgrades.agree(offer.of(bytes), b"h2c")
+                && passed.iter().all(|one| upgrades.agree(offer.of(bytes), one))
+        );
+    }
 }
 
 /// A response that is accepted is passed on with one reading.

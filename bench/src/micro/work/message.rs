@@ -148,7 +148,7 @@ fn write_request(fields: usize) -> Work {
             via: false,
             request_id: None,
             fallback_host: b"localhost",
-            upgrade: false,
+            upgrade: None,
         };
         out.clear();
         encode_request(&mut out, bytes, &head, None, &forwarding, &edits, Framing::None);

@@ -1,0 +1,68 @@
+//! What an idle tunnel costs: WebSockets are many and mostly silent.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "what a test helper can't do fails the test"
+)]
+
+mod support;
+#[path = "support/wire/mod.rs"]
+#[allow(unused_imports, reason = "each test program uses a part")]
+mod wire;
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use support::PATIENCE;
+use wire::{Link, Proxy, Setup, Upstream, both};
+
+/// Opened before the first look, so that what is made once is there.
+const FIRST: usize = 30;
+/// As many as both drivers' tests can hold with 1,024 descriptors.
+const MORE: usize = 150;
+/// Private memory of an idle tunnel: its two connections, its seat, the request's head. Unoptimised programs
+/// have larger futures.
+const BYTES_MAX: f64 = if cfg!(debug_assertions) { 16.0 * 1024.0 } else { 12.0 * 1024.0 };
+
+fn open(proxy: &Proxy, upstream: &Upstream) -> (Link, Link) {
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let mut end = upstream.accept();
+    end.request();
+    end.send("HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head().status(), 101);
+    (client, end)
+}
+
+fn private_bytes(proxy: &Proxy) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", proxy.pinion.pid())).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Private_Dirty:")).unwrap();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap() * 1024
+}
+
+#[test]
+fn an_idle_tunnel_is_small() {
+    both(|driver| {
+        let upstream = Upstream::start();
+        let proxy = Setup::on(driver).start(&[&upstream]);
+        let mut tunnels: Vec<_> = (0..FIRST).map(|_| open(&proxy, &upstream)).collect();
+        proxy.expect_metric("pinion_shard_buffers_in_use", &[], 0.0);
+        let before = private_bytes(&proxy);
+        tunnels.extend((0..MORE).map(|_| open(&proxy, &upstream)));
+        proxy.expect_metric("pinion_shard_buffers_in_use", &[], 0.0);
+        let (start, mut each) = (Instant::now(), f64::MAX);
+        while each > BYTES_MAX && start.elapsed() < PATIENCE {
+            each = each.min(private_bytes(&proxy).saturating_sub(before) as f64 / MORE as f64);
+            sleep(Duration::from_millis(100));
+        }
+        eprintln!("{}: {each:.0} bytes of private memory an idle tunnel", driver.label());
+        assert!(each <= BYTES_MAX, "{each:.0} bytes a tunnel on {}", driver.label());
+        for (client, end) in &mut tunnels {
+            end.send("still there?");
+            assert_eq!(client.read_exact(12), b"still there?");
+        }
+    });
+}
