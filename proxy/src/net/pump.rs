@@ -83,7 +83,8 @@ pub(crate) async fn pump(
         if from.readable().await.is_err() {
             return Ended::Source;
         }
-        let step = match tools.buffers.take(Size::Small).filter(|_| !bulk) {
+        let buffer = if bulk { None } else { tools.buffers.take(Size::Small) };
+        let step = match buffer {
             Some(buffer) => copy(from, to, buffer, &progress).await,
             None => splice(from, to, tools, &progress).await,
         };

@@ -88,6 +88,12 @@ impl Background {
     }
 }
 
+/// Ends both directions: what is in flight on the socket ends by itself.
+pub(crate) fn cut(socket: &Socket) {
+    // Fails only when the peer is gone already.
+    let _ = rustix::net::shutdown(socket, Shutdown::Both);
+}
+
 /// Ends the sending direction: the peer reads an end of stream after what was sent.
 pub(crate) fn finish_sending(socket: &Socket) {
     // Fails only when the peer is gone already.

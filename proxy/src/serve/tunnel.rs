@@ -33,7 +33,7 @@ use super::respond::{Responded, Responding};
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::pump::{Ended, Moved, Tools, pump};
-use crate::net::send::{finish_sending, send_all};
+use crate::net::send::{cut, finish_sending, send_all};
 use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::timer::Lane;
@@ -126,6 +126,7 @@ pub(crate) async fn relay(call: &mut Call<'_>, upstream: &Upstream) {
     let (mut up_ended, mut down_ended) = (None, None);
     call.story.fault = poll_fn(|cx| {
         if let Some(fault) = limits.poll(cx) {
+            [client, server].into_iter().for_each(cut);
             return Poll::Ready(Some(fault));
         }
         end_of(&mut up_ended, up.as_mut(), server, cx);

@@ -3,6 +3,7 @@
 //! Each test runs on both drivers, most of them over TCP and over Unix sockets.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
@@ -553,6 +554,36 @@ fn a_hundred_megabytes_each_way_over_tcp() {
 #[test]
 fn many_megabytes_each_way_over_unix_sockets() {
     on_unix(Setup::on, |stage| exactly(stage, 20_000_000));
+}
+
+#[test]
+fn a_busy_one_lets_others_have_their_turn() {
+    on_tcp(Setup::on, |stage| {
+        let (client, end) = stage.open();
+        let over = AtomicBool::new(false);
+        scope(|scope| {
+            for (mut from, mut to) in [(client.twin(), end.twin()), (end, client)] {
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Ordering::SeqCst) && from.try_send(&[b'x'; 256 * 1024]).is_ok() {}
+                    from.finish_sending();
+                });
+                scope.spawn(move || while to.take_some(256 * 1024) {});
+            }
+            let mut other = stage.client();
+            other.send(get("/"));
+            let mut end = stage.upstream.accept();
+            for _ in 0..100 {
+                end.request();
+                end.send(ok("x"));
+                assert_eq!(other.response().status(), 200);
+                other.send(get("/"));
+            }
+            over.store(true, Ordering::SeqCst);
+        });
+        stage.proxy.expect_metric("pinion_listener_tunnels_active", &[], 0.0);
+        assert!(stage.proxy.metric("pinion_relay_bytes_total", &[("path", "splice")]) > 1_000_000.0);
+    });
 }
 
 #[test]
