@@ -43,7 +43,7 @@ fn drawn(outcome: &Outcome, random: &mut Random) -> Vec<Figures> {
                 .collect();
             // The order of a pair of the same program means nothing.
             let same = rounds.clone();
-            let series = Series { rounds, same, merged: finding.merged, overall: [0.0; 2] };
+            let series = Series { rounds, same, merged: finding.merged, sound: 1.0, overall: [0.0; 2] };
             Figures { measure: finding.measure, threshold: finding.threshold, judged: true, series }
         })
         .collect()

@@ -81,11 +81,13 @@ fn scenario(outcome: &Outcome) -> String {
 fn row(finding: &Finding) -> String {
     let show = |value| finding.measure.show(value);
     let percent = |share: f64| format!("{:+.1} %", share * 100.0);
+    let change = if finding.rounds == 0 { "-".to_owned() } else { percent(finding.ratio - 1.0) };
     let interval = match (finding.low, finding.high) {
         (Some(low), Some(high)) => format!(" ({} … {})", percent(low - 1.0), percent(high - 1.0)),
         _ => String::new(),
     };
     let verdict = match (finding.verdict, finding.more_rounds) {
+        (Verdict::CantTell, _) if finding.rounds == 0 => "can't tell, no sound round".to_owned(),
         (Verdict::CantTell, Some(more)) => format!("can't tell, needs about {more} more rounds"),
         (Verdict::CantTell, None) if finding.measure.is_counted() => {
             "can't tell, its counts differ".to_owned()
@@ -95,13 +97,13 @@ fn row(finding: &Finding) -> String {
         (verdict, _) => format!("**{}**", verdict.label()),
     };
     format!(
-        "| {} | {} | {} | {}{interval} | {:.1} % | {:.1} % | {} |\n",
+        "| {} | {} | {} | {}{interval} | {:.1} % | {} | {} |\n",
         finding.measure.label(),
         show(finding.base),
         show(finding.candidate),
-        percent(finding.ratio - 1.0),
+        change,
         finding.threshold * 100.0,
-        finding.spread * 100.0,
+        if finding.rounds == 0 { "-".to_owned() } else { format!("{:.1} %", finding.spread * 100.0) },
         if finding.judged { verdict } else { format!("({verdict})") },
     )
 }
