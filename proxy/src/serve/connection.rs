@@ -14,7 +14,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
@@ -32,7 +32,7 @@ use crate::shard::link::{Counted, ShardMessage};
 use crate::shard::slots::Kick;
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// After an answer that ends the connection, how long and how much of what the client still sends is read
 /// and thrown away, so that a reset does not destroy the answer (RFC 9112 section 9.6).
@@ -252,9 +252,13 @@ enum Warm {
 async fn wait_warm(connection: &mut Downstream, inbuf: Buffer) -> (Warm, Buffer) {
     let lease = &connection.lease;
     let timeout = connection.view.listener.timeouts.idle.min(WARM_TIME);
-    let cancel = lease.cool_at(Lane::Read, clock::now().after(timeout));
+    lease.wake_at(Lane::Read, clock::now().after(timeout));
     lease.set_idle(true);
-    let (result, inbuf) = connection.socket.recv_until_cancelled(inbuf, cancel).await;
+    let called_off = |cx: &Context<'_>| {
+        lease.wait_here(cx);
+        lease.fired(Lane::Read).is_some() || lease.is_kicked()
+    };
+    let (result, inbuf) = connection.socket.recv_unless(inbuf, called_off).await;
     lease.set_idle(false);
     let cooled = lease.disarm(Lane::Read).is_some() || lease.is_kicked();
     match result {
@@ -264,7 +268,6 @@ async fn wait_warm(connection: &mut Downstream, inbuf: Buffer) -> (Warm, Buffer)
         }
         Err(_) if cooled => {
             connection.quick = 0;
-            lease.forget_warmth();
             (Warm::Cooled, inbuf)
         }
         _ => (Warm::Close, inbuf),

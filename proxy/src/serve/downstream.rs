@@ -14,7 +14,7 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// A client's address as text, without allocating.
 #[derive(Clone, Copy)]

@@ -25,7 +25,7 @@ use super::respond::{Responded, Responding, respond};
 use super::trip::Trip;
 use crate::net::buffers::Size;
 use crate::net::clock;
-use crate::net::send::send_all;
+use crate::net::send::{Background, send_all};
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
 use crate::upstream::cluster::{ClusterState, EndpointState};
@@ -204,16 +204,19 @@ async fn converse(
     }
     call.exchange.get_mut().on_request_sent();
     let socket = upstream.socket.clone();
-    // An error shows again when the response is read, behind whatever the upstream still had to say.
-    let (sent, _) = send_all(&socket, out, |_| ()).await;
     let streaming = !call.body.is_done();
-    if streaming {
+    // An error shows again when the response is read, behind whatever the upstream still had to say.
+    let (mut rest, sent) = if streaming {
+        let (sent, _) = send_all(&socket, out, |_| ()).await;
         let exchange = call.exchange.get_mut();
         exchange.on_request_streamed();
         if sent.is_err() {
             exchange.on_request_body_error();
         }
-    }
+        (None, sent)
+    } else {
+        (Some(Background::start(&socket, out)), Ok(()))
+    };
     let cluster = call.story.cluster.clone().ok_or(Fault::NoEndpoint)?;
     let mut responding = Responding {
         shard,
@@ -226,7 +229,20 @@ async fn converse(
         may_retry_status,
     };
     let respond = respond(&mut responding, upstream, &mut trip.response, trip.head.method);
-    if !streaming || sent.is_err() {
+    if let Some(rest) = &mut rest {
+        let mut respond = pin!(respond);
+        let result = poll_fn(|cx| {
+            rest.drive(cx);
+            respond.as_mut().poll(cx)
+        })
+        .await;
+        if !rest.is_done() {
+            // Answered before all of it was sent: what is left may not be taken for the next request.
+            call.exchange.borrow_mut().on_request_body_error();
+        }
+        return result;
+    }
+    if sent.is_err() {
         return respond.await;
     }
     let first_byte = cluster.cluster.timeouts.first_byte;

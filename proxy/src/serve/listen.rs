@@ -28,7 +28,7 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::link::Counted;
 use crate::shard::tables::Tables;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// How long accepting rests when descriptors or memory have run out.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

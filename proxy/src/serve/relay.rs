@@ -27,7 +27,7 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// From this many bytes left on a body is spliced: below, the pipe costs more than the copy.
 pub(crate) const SPLICE_BYTES_MIN: u64 = 64 * 1024;

@@ -6,14 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use monoio::io::CancelHandle;
 use pinion_core::limits::{RATE_JUDGED_AFTER, TICK};
 use pinion_core::time::Instant;
 
 use super::slots::{Kick, PROBE_PERIOD, Probe, Slot, Slots};
 use super::timer::{Cut, Lane, Timer, Why};
 use crate::net::clock;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// A slot in use; freed on drop.
 pub(crate) struct Lease {
@@ -128,23 +127,6 @@ impl Lease {
         self.slot.probe.set(None);
     }
 
-    /// At `due`, calls off the receive that is started with the returned handle.
-    pub(crate) fn cool_at(&self, lane: Lane, due: Instant) -> CancelHandle {
-        self.timer(lane).idle.set(0);
-        let canceller = self.slot.warm.take().unwrap_or_else(|| self.slots.canceller());
-        let handle = canceller.handle();
-        self.slot.warm.set(Some(canceller));
-        self.arm(lane, due, Cut::Cool);
-        handle
-    }
-
-    /// Gives back what waiting warm needed.
-    pub(crate) fn forget_warmth(&self) {
-        if let Some(canceller) = self.slot.warm.take() {
-            self.slots.keep(canceller);
-        }
-    }
-
     /// Marks the connection idle, so that it can be kicked.
     pub(crate) fn set_idle(&self, idle: bool) {
         self.slot.idle.set(idle);
@@ -197,7 +179,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.forget_warmth();
         let key = self.slot.key.get();
         self.slots.free(key);
     }

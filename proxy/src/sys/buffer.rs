@@ -9,8 +9,6 @@
 //! - while the kernel owns a buffer (an operation in flight) the driver owns the value, so nobody reads it;
 //! - `start <= len <= capacity`; the storage never moves while an operation is in flight.
 
-use monoio::buf::{IoBuf, IoBufMut};
-
 use crate::net::buffers::Home;
 
 /// A buffer from a shard's pool.
@@ -91,6 +89,24 @@ impl Buffer {
         self.bytes.capacity()
     }
 
+    /// Where the room begins, and how many bytes it has, for the kernel to write to.
+    pub(super) fn room_parts(&mut self) -> (*mut u8, usize) {
+        let room = self.bytes.spare_capacity_mut();
+        (room.as_mut_ptr().cast(), room.len())
+    }
+
+    /// Notes that the first `n` bytes of the room were written.
+    ///
+    /// # Safety
+    ///
+    /// They were, at the place that [`Buffer::room_parts`] gave, and nothing else happened to the buffer since.
+    pub(super) unsafe fn received(&mut self, n: usize) {
+        let len = self.bytes.len() + n;
+        debug_assert!(len <= self.bytes.capacity());
+        // SAFETY: the caller promises that `n` bytes behind the initialised part are initialised now.
+        unsafe { self.bytes.set_len(len) };
+    }
+
     /// The storage as a vector to append to. Growing beyond the capacity allocates.
     pub(crate) fn as_vec(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
@@ -100,37 +116,5 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.home.give_back(std::mem::take(&mut self.bytes));
-    }
-}
-
-// SAFETY: `read_ptr` points at `bytes_init` initialised bytes of a heap block owned by this value; the block
-// does not move when the value moves, and the driver owns the value while the kernel reads it.
-unsafe impl IoBuf for Buffer {
-    fn read_ptr(&self) -> *const u8 {
-        self.unread().as_ptr()
-    }
-
-    fn bytes_init(&self) -> usize {
-        self.unread().len()
-    }
-}
-
-// SAFETY: `write_ptr` points at `bytes_total` bytes of spare capacity of a heap block owned by this value; the
-// block does not move when the value moves, and the driver owns the value while the kernel writes it.
-unsafe impl IoBufMut for Buffer {
-    fn write_ptr(&mut self) -> *mut u8 {
-        self.bytes.spare_capacity_mut().as_mut_ptr().cast()
-    }
-
-    fn bytes_total(&mut self) -> usize {
-        self.room()
-    }
-
-    unsafe fn set_init(&mut self, pos: usize) {
-        let len = self.bytes.len() + pos;
-        debug_assert!(len <= self.bytes.capacity());
-        // SAFETY: the caller promises that the kernel wrote `pos` bytes at `write_ptr`, which is the end of
-        // the initialised part, and at most `bytes_total` of them.
-        unsafe { self.bytes.set_len(len) };
     }
 }

@@ -12,7 +12,7 @@ use crate::net::recv::Receiver;
 use crate::shard::Shard;
 use crate::shard::link::SharedCount;
 use crate::sys::buffer::Buffer;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// Left free in front of what is received: fields added to a response's head usually fit here, beside the
 /// place of the head that is replaced.

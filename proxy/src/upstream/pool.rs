@@ -32,7 +32,7 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::slots::client_gone;
 use crate::shard::timer::{Lane, Why};
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// How often a waiting request looks for credits that other shards gave back, and whether its client has left.
 const LOOK_PERIOD: Duration = TICK;
