@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
+use pinion_core::time::Instant;
 
 use super::downstream::{Downstream, View};
 use super::listen::Permit;
@@ -208,7 +209,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
     };
     let mut trip = shard.trips.take();
     let next = loop {
-        let next = request(&shard, &mut connection, &mut inbuf, &mut trip).await;
+        let (next, over) = request(&shard, &mut connection, &mut inbuf, &mut trip).await;
         if next != Next::Idle {
             break next;
         }
@@ -218,7 +219,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
         if !may_wait_warm(&shard, &connection) {
             break Next::Idle;
         }
-        let (waited, back) = wait_warm(&mut connection, inbuf).await;
+        let (waited, back) = wait_warm(&mut connection, inbuf, over).await;
         inbuf = back;
         match waited {
             Warm::Bytes => {}
@@ -249,10 +250,10 @@ enum Warm {
 
 /// Waits for the next request with a receive in flight, which saves a readiness wait, a turn of the loop and
 /// (one request at a time) a system call; called off after [`WARM_TIME`].
-async fn wait_warm(connection: &mut Downstream, inbuf: Buffer) -> (Warm, Buffer) {
+async fn wait_warm(connection: &mut Downstream, inbuf: Buffer, now: Instant) -> (Warm, Buffer) {
     let lease = &connection.lease;
     let timeout = connection.view.listener.timeouts.idle.min(WARM_TIME);
-    lease.wake_at(Lane::Read, clock::now().after(timeout));
+    lease.wake_at(Lane::Read, now.after(timeout));
     lease.set_idle(true);
     let called_off = |cx: &Context<'_>| {
         lease.wait_here(cx);

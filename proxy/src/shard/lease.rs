@@ -93,9 +93,12 @@ impl Lease {
         self.slots.file(&self.slot, due);
     }
 
-    /// Notes that `bytes` moved in the transfer of `lane`.
+    /// Notes that `bytes` moved in the transfer of `lane`, if there is one.
     pub(crate) fn moved(&self, lane: Lane, bytes: usize) {
         let timer = self.timer(lane);
+        if timer.idle.get() == 0 {
+            return;
+        }
         timer.moved.set(timer.moved.get() + bytes as u64);
         timer.moved_at.set(clock::now());
     }
