@@ -5,6 +5,14 @@
 //!   take(Large)  -> 64 KiB: large bodies, large heads   back on the free list of its size
 //! ```
 //!
+//! Small buffers begin at places that differ modulo the page. Received heads would otherwise all lie in the
+//! same few sets of the caches, whose places repeat with every page (first level) or 16 buffers (second):
+//!
+//! ```text
+//!   | front 128 | received ...        |        FRONT_BYTES + 0 × FRONT_STEP
+//!   | front 192     | received ...    |        FRONT_BYTES + 1 × FRONT_STEP ... FRONTS times
+//! ```
+//!
 //! Invariants:
 //! - bytes handed out plus bytes on free lists never exceed the limit;
 //! - in steady state taking and giving back allocate nothing;
@@ -37,7 +45,23 @@ impl Size {
             Size::Large => BUFFER_LARGE_BYTES,
         }
     }
+
+    /// Bytes that every buffer has room for.
+    pub(crate) const fn room(self) -> usize {
+        match self {
+            Size::Small => BUFFER_BYTES - FRONT_BYTES - FRONT_STEP * (FRONTS - 1),
+            Size::Large => BUFFER_LARGE_BYTES,
+        }
+    }
 }
+
+/// Left free in front of what a small buffer receives: fields added to a response's head usually fit here,
+/// beside the place of the head that is replaced.
+const FRONT_BYTES: usize = 128;
+/// How fronts differ: by a cache line.
+const FRONT_STEP: usize = 64;
+/// How many different fronts there are. 2 KiB of them leave room for a head and 10 KiB.
+const FRONTS: usize = 32;
 
 /// Bytes of free storage of each size that `trim` leaves alone: 128 small or 32 large buffers, enough for
 /// 64 requests at once, so that load which comes and goes does not allocate each time.
@@ -49,7 +73,10 @@ const GROWTH_MAX: usize = 1_024;
 
 struct Shelf {
     size: Size,
+    /// The bytes of each are its front.
     free: RefCell<Vec<Vec<u8>>>,
+    /// Storage made so far.
+    made: Cell<usize>,
     out: Cell<usize>,
     /// The most that were out at once since the last trim.
     peak: Cell<usize>,
@@ -57,7 +84,18 @@ struct Shelf {
 
 impl Shelf {
     fn new(size: Size) -> Self {
-        Shelf { size, free: RefCell::new(Vec::new()), out: Cell::new(0), peak: Cell::new(0) }
+        let zero = || Cell::new(0);
+        Shelf { size, free: RefCell::new(Vec::new()), made: zero(), out: zero(), peak: zero() }
+    }
+
+    fn make(&self) -> Vec<u8> {
+        let made = self.made.get();
+        self.made.set(made.wrapping_add(1));
+        let mut storage = Vec::with_capacity(self.size.bytes());
+        if self.size == Size::Small {
+            storage.resize(FRONT_BYTES + FRONT_STEP * (made % FRONTS), 0);
+        }
+        storage
     }
 }
 
@@ -90,7 +128,8 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    pub(crate) fn give_back(&self, mut storage: Vec<u8>) {
+    /// Takes back storage in which only the front is left.
+    pub(crate) fn give_back(&self, storage: Vec<u8>) {
         let Some(size) = self.size else {
             return;
         };
@@ -98,7 +137,6 @@ impl Home {
         shelf.out.set(shelf.out.get() - 1);
         // A buffer that had to grow (rare: very long added header fields) is not kept.
         if storage.capacity() == size.bytes() {
-            storage.clear();
             shelf.free.borrow_mut().push(storage);
         } else {
             self.pool.bytes.set(self.pool.bytes.get() - size.bytes());
@@ -144,7 +182,7 @@ impl BufferPool {
         self.0.bytes.set(self.0.bytes.get() + more * size.bytes());
         let mut free = shelf.free.borrow_mut();
         // ALLOC: the pool grows to its high-water mark once.
-        free.extend((0..more).map(|_| Vec::with_capacity(size.bytes())));
+        free.extend((0..more).map(|_| shelf.make()));
         free.pop()
     }
 

@@ -121,7 +121,7 @@ fn behind(shard: &Shard, buffer: &Buffer, consumed: usize) -> Result<Option<Buff
     if rest.is_empty() {
         return Ok(None);
     }
-    let size = if rest.len() <= Size::Small.bytes() { Size::Small } else { Size::Large };
+    let size = if rest.len() <= Size::Small.room() { Size::Small } else { Size::Large };
     let mut copy = shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
     copy.as_vec().extend_from_slice(rest);
     Ok(Some(copy))

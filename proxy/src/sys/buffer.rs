@@ -1,81 +1,88 @@
 //! One pooled buffer: bytes received and not yet taken, in storage that is given back when dropped.
 //!
 //! ```text
-//!   0        start            len           capacity
-//!   | taken  |  unread bytes  |  room       |
+//!   0         base          start            len           capacity
+//!   |  front  |  taken      |  unread bytes  |  room       |
 //! ```
+//!
+//! What is received begins at `base`. The front is for a head that is put before it ([`Buffer::prepend`]), and
+//! its length differs from buffer to buffer, see `net::buffers`.
 //!
 //! Invariants:
 //! - while the kernel owns a buffer (an operation in flight) the driver owns the value, so nobody reads it;
-//! - `start <= len <= capacity`; the storage never moves while an operation is in flight.
+//! - `base <= len`, `start <= len <= capacity`; the storage never moves while an operation is in flight.
 
 use crate::net::buffers::Home;
 
 /// A buffer from a shard's pool.
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
-    start: usize,
+    start: u32,
+    base: u32,
     home: Home,
 }
 
 impl Buffer {
+    /// A buffer in that storage, whose bytes are the front.
     pub(crate) fn new(bytes: Vec<u8>, home: Home) -> Self {
-        Buffer { bytes, start: 0, home }
+        let base = bytes.len() as u32;
+        Buffer { bytes, start: base, base, home }
+    }
+
+    fn start(&self) -> usize {
+        self.start as usize
     }
 
     /// The unread bytes.
     pub(crate) fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start()..]
     }
 
     /// The unread bytes, to be changed in place.
     pub(crate) fn unread_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..]
+        let start = self.start();
+        &mut self.bytes[start..]
     }
 
     /// Marks the first `n` unread bytes as taken.
     pub(crate) fn take(&mut self, n: usize) {
         debug_assert!(n <= self.unread().len());
-        self.start = (self.start + n).min(self.bytes.len());
-        if self.start == self.bytes.len() {
+        let start = (self.start() + n).min(self.bytes.len());
+        self.start = start as u32;
+        if start == self.bytes.len() {
             self.clear();
         }
     }
 
     /// Keeps only the first `n` unread bytes.
     pub(crate) fn truncate(&mut self, n: usize) {
-        self.bytes.truncate(self.start + n);
+        self.bytes.truncate((self.start() + n).max(self.base as usize));
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.start = 0;
+        self.bytes.truncate(self.base as usize);
+        self.start = self.base;
     }
 
     /// Moves the unread bytes to the front, so that all room is behind them.
     pub(crate) fn compact(&mut self) {
-        if self.start > 0 {
-            self.bytes.copy_within(self.start.., 0);
-            self.bytes.truncate(self.bytes.len() - self.start);
-            self.start = 0;
+        if self.start > self.base {
+            let (start, base) = (self.start(), self.base as usize);
+            self.bytes.copy_within(start.., base);
+            self.bytes.truncate(self.bytes.len() - (start - base));
+            self.start = self.base;
         }
-    }
-
-    /// Keeps `bytes` free in front of what an empty buffer will receive, for [`Buffer::prepend`].
-    pub(crate) fn reserve_front(&mut self, bytes: usize) {
-        debug_assert!(self.bytes.is_empty(), "only an empty buffer has no bytes to move");
-        self.bytes.resize(bytes, 0);
-        self.start = bytes;
     }
 
     /// Puts `head` in front of the unread bytes without moving them; `false` when there is no room for it.
     pub(crate) fn prepend(&mut self, head: &[u8]) -> bool {
-        let Some(start) = self.start.checked_sub(head.len()) else {
+        let end = self.start();
+        let Some(start) = end.checked_sub(head.len()) else {
             return false;
         };
-        self.bytes[start..self.start].copy_from_slice(head);
-        self.start = start;
+        self.bytes[start..end].copy_from_slice(head);
+        self.start = start as u32;
         true
     }
 
@@ -115,6 +122,8 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.home.give_back(std::mem::take(&mut self.bytes));
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.truncate(self.base as usize);
+        self.home.give_back(bytes);
     }
 }

@@ -14,10 +14,6 @@ use crate::shard::link::SharedCount;
 use crate::sys::buffer::Buffer;
 use crate::net::socket::Socket;
 
-/// Left free in front of what is received: fields added to a response's head usually fit here, beside the
-/// place of the head that is replaced.
-const FRONT_BYTES: usize = 128;
-
 /// A connection to an endpoint. Dropping it closes it and gives its credit back.
 pub(crate) struct Upstream {
     pub(crate) socket: Socket,
@@ -25,6 +21,8 @@ pub(crate) struct Upstream {
     pub(crate) endpoint: Rc<EndpointState>,
     /// Requests sent on it before the one in progress.
     pub(crate) served: u64,
+    /// Part of a request was not sent.
+    pub(crate) broken: bool,
     credit: Credit,
 }
 
@@ -54,7 +52,7 @@ impl Upstream {
         credit.stats.connections_active.inc();
         endpoint.stats.connections_active.inc();
         let receiver = Receiver::new(socket.clone());
-        Upstream { socket, receiver, endpoint, served: 0, credit }
+        Upstream { socket, receiver, endpoint, served: 0, broken: false, credit }
     }
 
     /// Whether something arrived while nobody waited: the end of the stream, or bytes nobody asked for.
@@ -70,8 +68,7 @@ impl Upstream {
     /// Starts a receive; `false` when the shard is out of buffers.
     pub(crate) fn arm(&mut self, shard: &Shard, size: Size) -> bool {
         match shard.buffers.take(size) {
-            Some(mut buffer) => {
-                buffer.reserve_front(FRONT_BYTES);
+            Some(buffer) => {
                 self.receiver.start(buffer);
                 true
             }
