@@ -88,6 +88,7 @@ impl Shelf {
         Shelf { size, free: RefCell::new(Vec::new()), made: zero(), out: zero(), peak: zero() }
     }
 
+    // ALLOC: see `BufferPool::grow`.
     fn make(&self) -> Vec<u8> {
         let made = self.made.get();
         self.made.set(made.wrapping_add(1));

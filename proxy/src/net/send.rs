@@ -8,7 +8,6 @@ use rustix::net::Shutdown;
 use super::socket::{Send, Socket};
 use crate::sys::buffer::Buffer;
 
-
 /// Sends every unread byte of `buffer` in order, calling `progress` after each part; gives the buffer back
 /// empty, or with what was not sent.
 pub(crate) async fn send_all(
@@ -83,9 +82,8 @@ impl Background {
         }
     }
 
-    /// Whether everything was sent.
-    pub(crate) fn is_done(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+    /// Whether everything was sent, as far as it was driven.
+    pub(crate) fn is_done(&self) -> bool {
         self.flight.is_none() && !self.failed
     }
 }

@@ -87,6 +87,7 @@ impl Socket {
     /// # Errors
     ///
     /// When the driver can't watch it.
+    // ALLOC: once a connection.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let driven = match reactor::current()? {
             Reactor::Ring(ring) => Driven::Ring(ring),
@@ -117,11 +118,7 @@ impl Socket {
 
     /// Like [`Socket::recv`] for bytes that come later, until `stop` says so. Nothing is lost: what came
     /// first is the outcome, else `ECANCELED`.
-    pub(crate) async fn recv_unless(
-        &self,
-        buffer: Buffer,
-        stop: impl Fn(&Context<'_>) -> bool,
-    ) -> Received {
+    pub(crate) async fn recv_unless(&self, buffer: Buffer, stop: impl Fn(&Context<'_>) -> bool) -> Received {
         let mut receive = self.recv_later(buffer);
         let mut stopped = false;
         poll_fn(|cx| {
@@ -263,12 +260,10 @@ impl Send {
     pub(crate) fn poll_once(&mut self, cx: &mut Context<'_>, lazily: bool) -> Poll<Received> {
         match &mut self.0 {
             Sending::Over(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
-            Sending::Ring(flying) => {
-                match if lazily { flying.poll_lazily(cx) } else { flying.poll(cx) } {
-                    Poll::Ready((result, Some(buffer))) => Poll::Ready((result, buffer)),
-                    Poll::Ready((_, None)) | Poll::Pending => Poll::Pending,
-                }
-            }
+            Sending::Ring(flying) => match if lazily { flying.poll_lazily(cx) } else { flying.poll(cx) } {
+                Poll::Ready((result, Some(buffer))) => Poll::Ready((result, buffer)),
+                Poll::Ready((_, None)) | Poll::Pending => Poll::Pending,
+            },
             Sending::Epoll(socket, place) => {
                 let (Driven::Epoll(_, watched), Some(buffer)) = (&socket.0.driven, place.as_ref()) else {
                     return Poll::Pending;
@@ -305,3 +300,7 @@ impl AsFd for Socket {
         self.0.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

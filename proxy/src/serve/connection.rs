@@ -28,12 +28,12 @@ use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
 use crate::net::send::finish_sending;
+use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::link::{Counted, ShardMessage};
 use crate::shard::slots::Kick;
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
-use crate::net::socket::Socket;
 
 /// After an answer that ends the connection, how long and how much of what the client still sends is read
 /// and thrown away, so that a reset does not destroy the answer (RFC 9112 section 9.6).

@@ -22,12 +22,12 @@ use super::downstream::Downstream;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
+use crate::net::socket::Socket;
 use crate::net::splice::{Broken, splice_exact};
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
-use crate::net::socket::Socket;
 
 /// From this many bytes left on a body is spliced: below, the pipe costs more than the copy.
 pub(crate) const SPLICE_BYTES_MIN: u64 = 64 * 1024;

@@ -29,8 +29,8 @@ use slab::Slab;
 use super::lease::Lease;
 use super::timer::{Cut, LANES, Lane, Timer, Verdict, Why};
 use crate::net::clock;
-use crate::net::wake::{Counter, new_timer};
 use crate::net::socket::Socket;
+use crate::net::wake::{Counter, new_timer};
 
 /// How often a waiting request looks whether its client is still there.
 pub(super) const PROBE_PERIOD: Duration = Duration::from_millis(250);

@@ -239,12 +239,7 @@ impl State {
         let entries = self.uring.submission().len() as u32;
         // SAFETY: the entries in the queue were pushed under the promise above; no argument is passed.
         unsafe {
-            self.uring.submitter().enter::<libc::sigset_t>(
-                entries,
-                u32::from(wait),
-                ENTER_GETEVENTS,
-                None,
-            )
+            self.uring.submitter().enter::<libc::sigset_t>(entries, u32::from(wait), ENTER_GETEVENTS, None)
         }
     }
 

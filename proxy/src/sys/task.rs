@@ -136,6 +136,7 @@ pub(crate) fn alone() -> bool {
 /// # Errors
 ///
 /// What the driver fails with.
+// ALLOC: once a shard.
 pub(crate) fn run(
     main: impl Future<Output = ()> + 'static,
     mut driver: impl FnMut(bool) -> io::Result<()>,
@@ -166,8 +167,10 @@ mod tests {
         poll_fn(|cx| {
             polls.set(polls.get() + 1);
             cx.waker().wake_by_ref();
-            cx.waker().clone().wake();
-            if polls.get() % 2 == 0 { Poll::Ready(()) } else { Poll::Pending }
+            let again = cx.waker().clone();
+            again.wake_by_ref();
+            drop(again);
+            if polls.get().is_multiple_of(2) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

@@ -9,10 +9,10 @@ use pinion_core::telemetry::ClusterStats;
 use super::cluster::{ClusterState, EndpointState};
 use crate::net::buffers::Size;
 use crate::net::recv::Receiver;
+use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::link::SharedCount;
 use crate::sys::buffer::Buffer;
-use crate::net::socket::Socket;
 
 /// A connection to an endpoint. Dropping it closes it and gives its credit back.
 pub(crate) struct Upstream {

@@ -27,12 +27,12 @@ use super::Upstreams;
 use super::cluster::{ClusterState, EndpointState};
 use super::connection::{Credit, Upstream};
 use crate::net::buffers::Size;
+use crate::net::socket::Socket;
 use crate::net::{clock, connect};
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::slots::client_gone;
 use crate::shard::timer::{Lane, Why};
-use crate::net::socket::Socket;
 
 /// How often a waiting request looks for credits that other shards gave back, and whether its client has left.
 const LOOK_PERIOD: Duration = TICK;
