@@ -86,9 +86,9 @@ impl Epoll {
     }
 
     /// Ends watching a socket that is about to be closed.
-    pub(crate) fn forget(&self, watched: &Watched) {
-        // Closing takes it out of the epoll instance: nothing else holds its descriptor, or if something does
-        // (a duplicate that went to another shard), this call.
+    pub(crate) fn forget(&self, socket: BorrowedFd<'_>, watched: &Watched) {
+        // Closing would not do: a duplicate may live on, on another shard. Can't fail for what is watched.
+        let _ = epoll::delete(&self.fd, socket);
         self.watched.borrow_mut().try_remove(watched.key.get() as usize);
     }
 

@@ -54,7 +54,7 @@ enum Driven {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Driven::Epoll(epoll, watched) = &self.driven {
-            epoll.forget(watched);
+            epoll.forget(self.fd.as_fd(), watched);
         }
     }
 }

@@ -169,13 +169,7 @@ impl Ring {
         let state = &mut *self.0.borrow_mut();
         // Somebody waits for a send that will not report: there is something to do once it is handed in.
         let wait = wait && !state.quiet.iter().any(|&key| state.is_awaited(key));
-        if let Err(error) = state.enter(wait) {
-            match error.raw_os_error() {
-                // A signal, or the kernel wants completions read first: the next turn tries again.
-                Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
-                _ => return Err(error),
-            }
-        }
+        state.enter(wait)?;
         state.reap();
         while state.uring.submission().cq_overflow() {
             state.enter(false)?;
@@ -196,8 +190,8 @@ const fn name(key: u32, serial: u32) -> u64 {
 /// `entry` with the field `ioprio` set, for which this operation has no method.
 fn with_priority(entry: squeue::Entry, priority: u16) -> squeue::Entry {
     const SIZE: usize = size_of::<squeue::Entry>();
-    // SAFETY: an entry is 64 bytes of plain numbers in the layout of the kernel's interface (`repr(C)`), where
-    // `ioprio` is the 16 bits behind `opcode` and `flags`; every value of the bytes is an entry.
+    // SAFETY: an entry is plain numbers in the layout of the kernel's interface (`repr(C)`, no padding, zeroed
+    // when made), where `ioprio` is the 16 bits behind `opcode` and `flags`; any bytes are an entry.
     unsafe {
         let mut bytes = std::mem::transmute::<squeue::Entry, [u8; SIZE]>(entry);
         bytes[2..4].copy_from_slice(&priority.to_ne_bytes());
@@ -228,18 +222,28 @@ impl State {
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // Full: the kernel takes what is there. It refuses only until completions are read.
-            if self.enter(false).is_err() {
-                self.reap();
-            }
+            // Full: the kernel takes what is there. It refuses only until completions are read; an unusable
+            // ring shows with the next turn.
+            let _ = self.enter(false);
+            self.reap();
         }
     }
 
-    fn enter(&mut self, wait: bool) -> io::Result<usize> {
+    /// Hands the entries in and, with `wait`, waits for a completion.
+    fn enter(&mut self, wait: bool) -> io::Result<()> {
         let entries = self.uring.submission().len() as u32;
+        let submitter = self.uring.submitter();
         // SAFETY: the entries in the queue were pushed under the promise above; no argument is passed.
-        unsafe {
-            self.uring.submitter().enter::<libc::sigset_t>(entries, u32::from(wait), ENTER_GETEVENTS, None)
+        let entered = unsafe {
+            submitter.enter::<libc::sigset_t>(entries, u32::from(wait), ENTER_GETEVENTS, None)
+        };
+        match entered {
+            Ok(_) => Ok(()),
+            // A signal, or the kernel wants completions read first: what was not taken is handed in again.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -361,16 +365,17 @@ impl Drop for Flying {
             return;
         };
         let mut state = self.ring.0.borrow_mut();
-        if state.flights[key as usize].outcome.is_some() {
-            let flight = state.flights.remove(key as usize);
-            // Its socket may be the last to close.
-            drop(state);
-            drop(flight);
+        let flight = &mut state.flights[key as usize];
+        if flight.outcome.is_none() {
+            // Before it is cancelled: that may read completions, this one's among them.
+            flight.forgotten = true;
+            flight.waker = None;
+            state.cancel(key);
             return;
         }
-        state.cancel(key);
-        let flight = &mut state.flights[key as usize];
-        flight.forgotten = true;
-        flight.waker = None;
+        let flight = state.flights.remove(key as usize);
+        // Its buffer and its socket may be the last of their kind.
+        drop(state);
+        drop(flight);
     }
 }
