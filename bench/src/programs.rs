@@ -22,27 +22,61 @@ impl Programs {
     /// # Errors
     /// The build failed, or a program is not there.
     pub(crate) fn find(build: bool) -> Result<Self, Problem> {
-        let bench = std::env::current_exe().map_err(|e| format!("can't tell where this program is: {e}"))?;
-        let folder = bench.parent().ok_or("this program is in no folder")?.to_owned();
+        let bench = own()?;
+        let folder = folder_of(&bench)?;
         if build {
             run_build(&folder)?;
         }
-        let program = |name: &str, variable: &str| {
-            let path = std::env::var_os(variable).map_or_else(|| folder.join(name), PathBuf::from);
-            if path.is_file() {
-                return Ok(path);
-            }
-            Err(format!(
-                "{} is not there; build it with `cargo build --release --bin {name}`, or say --build",
-                path.display()
-            ))
-        };
         Ok(Programs {
-            pinion: program("pinion", "PINION_BIN")?,
-            load: program("pinion-load", "PINION_LOAD_BIN")?,
+            pinion: program(&folder, "pinion", "PINION_BIN")?,
+            load: program(&folder, "pinion-load", "PINION_LOAD_BIN")?,
             bench,
         })
     }
+}
+
+/// This program.
+///
+/// # Errors
+/// The system does not say where it is.
+pub(crate) fn own() -> Result<PathBuf, Problem> {
+    std::env::current_exe().map_err(|e| format!("can't tell where this program is: {e}"))
+}
+
+/// The load generator alone, after building it if `build` says so.
+///
+/// # Errors
+/// The build failed, or it is not there.
+pub(crate) fn load(build: bool) -> Result<PathBuf, Problem> {
+    let folder = folder_of(&own()?)?;
+    if build {
+        run_build(&folder)?;
+    }
+    program(&folder, "pinion-load", "PINION_LOAD_BIN")
+}
+
+/// Cargo's target folder, in which this program was built.
+///
+/// # Errors
+/// It is in no build folder.
+pub(crate) fn target_folder(bench: &Path) -> Result<PathBuf, Problem> {
+    folder_of(&folder_of(bench)?)
+}
+
+fn folder_of(path: &Path) -> Result<PathBuf, Problem> {
+    path.parent().map(Path::to_owned).ok_or_else(|| format!("{} is in no folder", path.display()))
+}
+
+/// A program in `folder`, unless a variable of the environment says where else it is.
+fn program(folder: &Path, name: &str, variable: &str) -> Result<PathBuf, Problem> {
+    let path = std::env::var_os(variable).map_or_else(|| folder.join(name), PathBuf::from);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(format!(
+        "{} is not there; build it with `cargo build --release --bin {name}`, or say --build",
+        path.display()
+    ))
 }
 
 /// Builds the programs into the folder where this one is.

@@ -39,6 +39,12 @@ pub(crate) fn show_nanos(nanos: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// A moment as RFC 3339 writes it, in UTC, to the second.
+pub(crate) fn timestamp(moment: std::time::SystemTime) -> String {
+    let moment = time::OffsetDateTime::from(moment).truncate_to_second();
+    moment.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +55,12 @@ mod tests {
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
         assert!(duration("30").is_err());
         assert!(duration("x").is_err());
+    }
+
+    #[test]
+    fn moments_are_in_utc() {
+        let moment = std::time::UNIX_EPOCH + Duration::from_millis(1_790_000_000_900);
+        assert_eq!(timestamp(moment), "2026-09-21T14:13:20Z");
     }
 
     #[test]

@@ -4,24 +4,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The load generator beside the tested program; built if it is not there.
-fn load_program() -> PathBuf {
-    let bench = Path::new(env!("CARGO_BIN_EXE_pinion-bench"));
-    let program = bench.with_file_name("pinion-load");
-    if !program.exists() {
-        let target = bench.parent().unwrap().parent().unwrap();
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--bin", "pinion-load", "--target-dir"])
-            .arg(target)
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-    program
-}
+use support::load_program;
+
+mod support;
 
 /// Runs the demo with a script in the proxy's place, which gets the configuration as `$3`.
 fn demo_with(script: &str) -> Output {

@@ -1,76 +1,208 @@
 //! A run of the generator: from the options to the report.
 //!
 //! ```text
-//! options ─ request bytes ─ address ─▶ sender threads: connect │ (all wait for each other) │ send … ─▶ merge ─▶ report
+//! options, scenario ─▶ Plan ─▶ sender threads: connect │ (all wait for each other) │ send … ─▶ merge ─▶ judge ─▶ report
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 
-use crate::cli::{LoadOptions, Problem, Rate};
-use crate::client::connection::Peer;
-use crate::client::request::prepare;
+use clap::ArgMatches;
+
+use crate::certify::{Certificate, CpuTime};
+use crate::cli::{Driver, LoadOptions, Problem};
 use crate::clock::nanos;
-use crate::job::{Job, Pace, Start};
+use crate::job::{Begin, Job, Pace, Start};
 use crate::measure::Measure;
-use crate::progress::{self, Totals};
-use crate::report::{self, Outcome};
+use crate::measure::intervals::Intervals;
+use crate::plan::Plan;
+use crate::progress::{Tell, Totals, Watch};
+use crate::report::{self, Ended, Outcome};
+use crate::samples::Samples;
+use crate::scenario::file::Scenario;
 use crate::schedule::Schedule;
-use crate::{sender, sys};
+use crate::sender::Part;
+use crate::{agent, knee, sender, sys, timestamp};
 
 /// Sends the load and reports.
 ///
 /// # Errors
 /// What was asked for makes no sense, nothing could be connected to, or no request was answered.
-pub(crate) fn run(options: &LoadOptions) -> Result<(), Problem> {
+pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Problem> {
     sys::block_termination();
-    let target = options.url.as_ref().ok_or_else(|| Problem::Usage("a URL is needed".to_owned()))?;
-    check(options)?;
-    let request = Arc::new(prepare(options, target)?);
-    let peer = match &options.unix {
-        Some(path) => Peer::Unix(path.clone()),
-        None => Peer::Tcp(
-            target.resolve().map_err(|e| Problem::io(format_args!("can't find {}", target.authority), &e))?,
-        ),
-    };
-    // The name lives as long as the program, so that no answer has to copy it.
-    let counted =
-        options.count_header.as_ref().map(|name| &*Box::leak(name.to_ascii_lowercase().into_boxed_str()));
-    let threads = options.threads.min(options.connections);
-    let start = Arc::new(Start { barrier: Barrier::new(threads as usize), clock: OnceLock::new() });
-    let (stop, totals) = (Arc::new(AtomicBool::new(false)), Arc::new(Totals::default()));
+    let scenario = options.scenario.as_deref().map(Scenario::read).transpose()?;
+    if let Some(scenario) = &scenario {
+        scenario.apply(&mut options, given)?;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
     watch_signals(&stop)?;
+    if !options.leader.agents.is_empty() {
+        return conclude(&agent::lead(&options, given, &stop)?, &options);
+    }
+    if let Some(knee) = &options.find_knee {
+        return knee::find(&options, scenario.as_ref(), knee, &stop);
+    }
+    let mut finished = run_once(&options, scenario.as_ref(), &Conditions::alone(&stop))?;
+    if let Some(path) = &options.samples {
+        let lost = std::mem::take(&mut finished.samples)
+            .write(path)
+            .map_err(|e| Problem::io(format_args!("can't write the samples to {}", path.display()), &e))?;
+        if lost > 0 {
+            eprintln!("pinion-load: {lost} requests are not in {}: there were too many", path.display());
+        }
+    }
+    conclude(&Outcome::of(&options, finished), &options)
+}
 
-    let jobs = (0..threads).map(|thread| Job {
-        peer: peer.clone(),
-        request: Arc::clone(&request),
-        counted,
-        connections: share(options.connections, thread, threads),
-        pace: pace(options, thread, threads),
-        warmup: nanos(options.warmup),
-        end: nanos(options.warmup.saturating_add(options.duration)),
-        timeout: nanos(options.timeout),
-        start: Arc::clone(&start),
-        stop: Arc::clone(&stop),
-        totals: Arc::clone(&totals),
-    });
-    let measure = run_jobs(jobs, options.quiet, &totals, &start)?;
-    let outcome = Outcome { options, target, measure: &measure, interrupted: stop.load(Ordering::Relaxed) };
-    report::write(&outcome).map_err(|e| Problem::io("can't write the report", &e))?;
-    if measure.answered() == 0 {
+/// Writes what the user wants of a run, and says what fails it.
+fn conclude(outcome: &Outcome, options: &LoadOptions) -> Result<(), Problem> {
+    let failures =
+        report::write(outcome, &options.report).map_err(|e| Problem::io("can't write the report", &e))?;
+    if outcome.measure.answered() == 0 {
         return Err(Problem::Failed("no request was answered".to_owned()));
+    }
+    if !failures.is_empty() {
+        return Err(Problem::Failed(failures.join("\npinion-load: ")));
     }
     Ok(())
 }
 
-fn check(options: &LoadOptions) -> Result<(), Problem> {
-    if options.duration.is_zero() {
-        return Err(Problem::Usage("a run needs a --duration above zero".to_owned()));
+/// What a run came to.
+pub(crate) struct Finished {
+    pub(crate) plan: Plan,
+    pub(crate) measure: Measure,
+    pub(crate) samples: Samples,
+    pub(crate) certificate: Certificate,
+    /// The driver that was used.
+    pub(crate) driver: Driver,
+    /// When it began to send, in RFC 3339.
+    pub(crate) started: String,
+    pub(crate) ended: Ended,
+}
+
+/// The threads of this machine among those of all machines that send the same load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The number of the first one here.
+    pub(crate) first: u32,
+    /// How many there are on all machines.
+    pub(crate) all: u32,
+}
+
+/// What a run has to do with whoever asked for it.
+pub(crate) struct Conditions<'a> {
+    /// Set to end the run early.
+    pub(crate) stop: &'a Arc<AtomicBool>,
+    /// The part of this machine, if it is not alone.
+    pub(crate) share: Option<Share>,
+    /// Who says when to start, if not as soon as everything is connected.
+    pub(crate) begin: Option<Begin>,
+    /// Who is told of the counters while it goes on.
+    pub(crate) tell: Option<&'a Tell<'a>>,
+}
+
+impl<'a> Conditions<'a> {
+    /// This machine alone.
+    pub(crate) fn alone(stop: &'a Arc<AtomicBool>) -> Self {
+        Conditions { stop, share: None, begin: None, tell: None }
     }
-    if options.timeout.is_zero() {
-        return Err(Problem::Usage("answers need a --timeout above zero".to_owned()));
+}
+
+/// Sends the load once.
+///
+/// # Errors
+/// What was asked for makes no sense, or nothing could be connected to.
+pub(crate) fn run_once(
+    options: &LoadOptions,
+    scenario: Option<&Scenario>,
+    conditions: &Conditions<'_>,
+) -> Result<Finished, Problem> {
+    let stop = conditions.stop;
+    let plan = Plan::new(options, scenario)?;
+    let driver =
+        sender::choose_driver(options.driver).map_err(|e| Problem::io("io_uring is not to be had", &e))?;
+    let start = Arc::new(Start {
+        barrier: Barrier::new(plan.threads as usize),
+        clock: OnceLock::new(),
+        begin: conditions.begin.clone(),
+    });
+    let totals: Vec<_> = (0..plan.threads).map(|_| Arc::new(Totals::default())).collect();
+    let share = conditions.share.unwrap_or(Share { first: 0, all: plan.threads });
+    let jobs = jobs(options, &plan, (driver, share), (&start, stop, &totals));
+    let watch = Watch {
+        totals: &totals,
+        start: &start,
+        end: plan.end,
+        done: &AtomicBool::new(false),
+        stop,
+        quiet: options.report.quiet,
+        until: options.report.until_ci,
+        tell: conditions.tell,
+    };
+    let (started, before) = (timestamp::now(), CpuTime::now());
+    let (parts, is_sure) = run_jobs(jobs, &watch)?;
+    let steal = CpuTime::now().zip(before).map(|(after, before)| after.steal_since(before));
+    let mut measure = Measure::new(interval(&plan), plan.items.len()).after(plan.warmup);
+    let mut samples = Samples::new(options.samples.is_some());
+    let mut facts = Vec::new();
+    for part in parts {
+        measure.merge(&part.measure);
+        samples.append(part.samples);
+        facts.push(part.facts);
     }
-    Ok(())
+    let certificate = Certificate::of(&measure, &facts, steal);
+    let ended = match stop.load(Ordering::Relaxed) {
+        _ if is_sure => Ended::Sure,
+        true => Ended::Signal,
+        false => Ended::Planned,
+    };
+    Ok(Finished { plan, measure, samples, certificate, driver, started, ended })
+}
+
+fn jobs(
+    options: &LoadOptions,
+    plan: &Plan,
+    (driver, among): (Driver, Share),
+    (start, stop, totals): (&Arc<Start>, &Arc<AtomicBool>, &[Arc<Totals>]),
+) -> Vec<Job> {
+    // The name lives as long as the program, so that no answer has to copy it.
+    let counted =
+        options.count_header.as_ref().map(|name| &*Box::leak(name.to_ascii_lowercase().into_boxed_str()));
+    let threads = among.all;
+    let job = |here: u32| {
+        let thread = among.first + here;
+        Job {
+            thread,
+            cpu: plan.cpus[here as usize],
+            driver,
+            items: Arc::clone(&plan.items),
+            groups: Arc::clone(&plan.groups),
+            group_of: Arc::clone(&plan.group_of),
+            counted,
+            connections: share(options.connections, thread, threads),
+            idle_connections: share(options.idle_connections, thread, threads),
+            streams: options.streams,
+            requests_per_connection: options.requests_per_connection.unwrap_or(u64::MAX),
+            churn: options.new_connections.map(|rate| 1e9 / rate * f64::from(threads)),
+            sources: options.source.clone(),
+            pace: pace(options, plan, (thread, threads)),
+            seed: options.seed,
+            warmup: plan.warmup,
+            end: plan.end,
+            timeout: nanos(options.timeout),
+            interval: interval(plan),
+            keeps_samples: options.samples.is_some(),
+            start: Arc::clone(start),
+            stop: Arc::clone(stop),
+            totals: Arc::clone(&totals[here as usize]),
+        }
+    };
+    (0..plan.threads).map(job).collect()
+}
+
+/// The length of the intervals that a run is told in, in nanoseconds.
+fn interval(plan: &Plan) -> u64 {
+    Intervals::length_for(nanos(plan.duration()))
 }
 
 /// Part `index` of `parts` of a whole that need not divide evenly.
@@ -78,14 +210,11 @@ fn share(whole: u32, index: u32, parts: u32) -> usize {
     (whole / parts + u32::from(index < whole % parts)) as usize
 }
 
-fn pace(options: &LoadOptions, thread: u32, threads: u32) -> Pace {
+fn pace(options: &LoadOptions, plan: &Plan, (thread, threads): (u32, u32)) -> Pace {
     let limit = options.requests.unwrap_or(u64::MAX);
-    match options.rate {
-        Rate::PerSecond(rate) => {
-            let end = nanos(options.warmup.saturating_add(options.duration));
-            Pace::Open(Schedule::new(options.arrivals, rate, end, limit, (thread, threads), options.seed))
-        }
-        Rate::Max => {
+    match &plan.timing {
+        Some(timing) => Pace::Open(Schedule::new(timing, plan.end, limit, (thread, threads), options.seed)),
+        None => {
             let threads = u64::from(threads);
             Pace::Closed { left: limit / threads + u64::from(u64::from(thread) < limit % threads) }
         }
@@ -107,28 +236,21 @@ fn watch_signals(stop: &Arc<AtomicBool>) -> Result<(), Problem> {
         .map_err(|e| Problem::io("can't start a thread", &e))
 }
 
-fn run_jobs(
-    jobs: impl Iterator<Item = Job>,
-    quiet: bool,
-    totals: &Totals,
-    start: &Start,
-) -> Result<Measure, Problem> {
-    let done = AtomicBool::new(false);
+/// Runs all threads to their end: their parts, and whether they ended because enough was sure.
+fn run_jobs(jobs: Vec<Job>, watch: &Watch<'_>) -> Result<(Vec<Part>, bool), Problem> {
     std::thread::scope(|scope| {
-        let senders: Vec<_> = jobs.map(|job| scope.spawn(move || sender::run(job))).collect();
-        if !quiet {
-            scope.spawn(|| progress::show(totals, start, &done));
-        }
-        let mut measure = Measure::new();
-        let mut outcome = Ok(());
-        for sender in senders {
-            match sender.join() {
-                Ok(Ok(part)) => measure.merge(&part),
-                Ok(Err(error)) => outcome = Err(Problem::io("can't send", &error)),
-                Err(_) => outcome = Err(Problem::Failed("a sending thread panicked".to_owned())),
-            }
-        }
-        done.store(true, Ordering::Relaxed);
-        outcome.map(|()| measure)
+        let senders: Vec<_> = jobs.into_iter().map(|job| scope.spawn(move || sender::run(job))).collect();
+        let watcher = scope.spawn(|| watch.run());
+        let parts: Vec<_> = senders
+            .into_iter()
+            .map(|sender| match sender.join() {
+                Ok(part) => part.map_err(|e| Problem::io("can't send", &e)),
+                Err(_) => Err(Problem::Failed("a sending thread panicked".to_owned())),
+            })
+            .collect();
+        watch.done.store(true, Ordering::Relaxed);
+        let is_sure = watcher.join().unwrap_or(false);
+        let parts: Result<Vec<Part>, Problem> = parts.into_iter().collect();
+        parts.map(|parts| (parts, is_sure))
     })
 }

@@ -10,6 +10,11 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
+/// Fields that are split without memory of their own; a head with more takes some.
+const FIELDS_INLINE: usize = 16;
+
 /// The longest head that is read, in bytes: far above the 64 KiB which proxies allow at most, so that
 /// what a proxy lets through is seen whole.
 pub(crate) const HEAD_BYTES_MAX: usize = 256 * 1024;
@@ -53,7 +58,7 @@ pub(crate) struct Head<'a> {
     /// The first line, without its line end.
     pub(crate) start: &'a [u8],
     /// Names as they were written, values without the white space around them.
-    pub(crate) fields: Vec<(&'a [u8], &'a [u8])>,
+    pub(crate) fields: SmallVec<[(&'a [u8], &'a [u8]); FIELDS_INLINE]>,
 }
 
 impl<'a> Head<'a> {
@@ -65,17 +70,17 @@ impl<'a> Head<'a> {
     pub(crate) fn split(head: &'a [u8]) -> Result<Self, Malformed> {
         let mut lines = Lines(head.strip_suffix(b"\r\n\r\n").ok_or(Malformed("head without its end"))?);
         let start = lines.next().ok_or(Malformed("empty head"))?;
-        if start.iter().any(|&byte| byte < 0x20 || byte == 0x7f) {
+        if !start.iter().all(|&byte| KINDS[usize::from(byte)] & IN_VALUE != 0 && byte != b'\t') {
             return Err(Malformed("control byte in the start line"));
         }
-        let mut fields = Vec::with_capacity(16);
+        let mut fields = SmallVec::new();
         for line in lines {
             let colon = memchr::memchr(b':', line).ok_or(Malformed("header line without a colon"))?;
             let (name, value) = (&line[..colon], &line[colon + 1..]);
             if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
                 return Err(Malformed("header name is not a token"));
             }
-            if value.iter().any(|&byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
+            if !value.iter().all(|&byte| KINDS[usize::from(byte)] & IN_VALUE != 0) {
                 return Err(Malformed("control byte in a header value"));
             }
             fields.push((name, value.trim_ascii()));
@@ -137,20 +142,62 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        match memchr::memmem::find(self.0, b"\r\n") {
-            Some(end) => {
-                let line = &self.0[..end];
-                self.0 = &self.0[end + 2..];
-                Some(line)
+        let mut from = 0;
+        // A bare LF stays in its line, where no field allows it.
+        while let Some(at) = memchr::memchr(b'\n', &self.0[from..]).map(|at| from + at) {
+            if at > 0 && self.0[at - 1] == b'\r' {
+                let line = &self.0[..at - 1];
+                self.0 = &self.0[at + 1..];
+                return Some(line);
             }
-            None => Some(std::mem::take(&mut self.0)),
+            from = at + 1;
         }
+        Some(std::mem::take(&mut self.0))
     }
 }
 
+/// May stand in a token (RFC 9110, section 5.6.2).
+const IN_TOKEN: u8 = 1;
+
+/// May stand in a field's value (RFC 9110, section 5.5): no control byte but the tab.
+const IN_VALUE: u8 = 2;
+
+/// What each byte may stand in.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let is_symbol = matches!(
+            byte as u8,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        );
+        if is_symbol || (byte as u8).is_ascii_alphanumeric() {
+            kinds[byte] |= IN_TOKEN;
+        }
+        if (byte >= 0x20 && byte != 0x7f) || byte as u8 == b'\t' {
+            kinds[byte] |= IN_VALUE;
+        }
+        byte += 1;
+    }
+    kinds
+};
+
 /// Whether `byte` may stand in a token (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    KINDS[usize::from(byte)] & IN_TOKEN != 0
 }
 
 /// A Content-Length: digits only, at most 63 bits.
@@ -354,8 +401,22 @@ mod tests {
             "no colon\r\n",
             ": empty\r\n",
             "a: \0\r\n",
+            "a: b\rc\r\n",
+            "a: \x7f\r\n",
+            "a\x00: b\r\n",
+            "\nno: name\r\n",
         ] {
             assert!(framing(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_and_values_are_told_from_other_bytes() {
+        for byte in 0..=u8::MAX {
+            let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(is_token(byte), token, "{byte:#x}");
+            let value = (byte >= 0x20 && byte != 0x7f) || byte == b'\t';
+            assert_eq!(KINDS[usize::from(byte)] & IN_VALUE != 0, value, "{byte:#x}");
         }
     }
 

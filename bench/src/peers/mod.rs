@@ -1,204 +1,229 @@
-//! The comparison with other proxies: CPU time and system calls per request, measured in turns.
+//! The comparison with other proxies: CPU time, system calls, throughput, latency and memory, in turns.
 //!
 //! ```text
-//! for each case: for each repeat: pinion, nginx, HAProxy, then HAProxy, nginx, pinion, …
-//!     one CPU, SCHED_BATCH:  lockstep client ⇄ proxy ⇄ origin, all started afresh
-//!     and in an open loop, the proxy alone on one CPU, client and origin on another
+//! find what is installed ─▶ check that each answers rightly ─▶ for each case: for each repeat:
+//!     pinion, nginx, HAProxy, Envoy, …, floor, then floor, …, HAProxy, nginx, pinion
+//!     lockstep             client ⇄ proxy ⇄ origin take turns on one CPU      (plan, measure/step)
+//!     saturation, latency  the proxy alone on one CPU, the rest on another    (measure/flow)
+//!     memory               idle connections                                   (measure/idle)
 //! ```
 //!
-//! Interleaving and turning the order round spreads whatever else the machine does over all of them.
-//! The figure to compare is the first quartile: disturbance only ever adds time.
+//! Invariants: everything is started afresh for each measurement; subjects are measured in turns, there and
+//! back; a subject that does less than the others is not compared.
 
-mod cpu;
+mod address;
+mod answers;
+pub(crate) mod floor;
+mod http;
 pub(crate) mod lockstep;
 mod measure;
+mod memory;
+mod plan;
 mod report;
+mod results;
+mod stage;
 mod subject;
+mod turns;
 
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::cpu;
+use crate::machine::Machine;
 use crate::programs::Programs;
 use crate::signals::Stop;
 use crate::{Problem, units};
-use measure::{Case, Setting};
-use report::Row;
+use plan::{Case, Section};
+use report::{Described, Setup};
+use results::Results;
+use stage::Setting;
 use subject::Subject;
+use subject::find;
+use turns::Turns;
 
-/// The cases: cost of one isolated request, moderate, saturated, more than saturated, larger bodies.
-const CASES: [Case; 6] = [
-    Case { bytes: 100, in_flight: 1 },
-    Case { bytes: 100, in_flight: 8 },
-    Case { bytes: 100, in_flight: 64 },
-    Case { bytes: 100, in_flight: 128 },
-    Case { bytes: 10 * 1024, in_flight: 8 },
-    Case { bytes: 1024 * 1024, in_flight: 4 },
-];
-
-/// Connections of the open loop.
-const OPEN_CONNECTIONS: u32 = 128;
+/// Repeats of the memory measurement, which hardly varies.
+const MEMORY_REPEATS: u32 = 3;
 
 /// Options of the comparison.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Build the programs first
+    /// Build Pinion's programs first
     #[arg(long)]
     build: bool,
-    /// The proxies to compare
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES",
-          default_values = ["pinion", "pinion-epoll", "nginx", "haproxy"])]
+    /// The proxies to compare; all that are found if none is named
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
     subjects: Vec<Subject>,
-    /// Only the cases with these body sizes, in bytes
-    #[arg(long, value_delimiter = ',', value_name = "BYTES")]
-    bodies: Vec<usize>,
-    /// Only the cases with so many requests in flight
-    #[arg(long, value_delimiter = ',', value_name = "K")]
-    in_flight: Vec<u32>,
+    #[command(flatten)]
+    find: find::Places,
+    #[command(flatten)]
+    plan: plan::Choice,
     /// How often each proxy is measured in each case
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50))]
     repeats: u32,
     /// Before each measurement
     #[arg(long, default_value = "200ms", value_name = "D", value_parser = units::duration)]
     warmup: Duration,
-    /// Of each measurement
+    /// Of each measurement in lockstep; the others take four times as long
     #[arg(long, default_value = "600ms", value_name = "D", value_parser = units::duration)]
     measure: Duration,
     /// Stop measuring after this long and report what there is
-    #[arg(long, default_value = "15m", value_name = "D", value_parser = units::duration)]
+    #[arg(long, default_value = "3h", value_name = "D", value_parser = units::duration)]
     time_limit: Duration,
-    /// The proxy's CPU, which client and upstream share in lockstep
-    #[arg(long, default_value_t = 0, value_name = "CPU")]
-    cpu: u32,
-    /// The CPU of client and upstream in the open loop
-    #[arg(long, default_value_t = 1, value_name = "CPU")]
-    other_cpu: u32,
-    /// Requests a second of the open loop, over 128 connections; 0 leaves it out
-    #[arg(long, default_value_t = 10_000, value_name = "R")]
-    rate: u32,
+    /// The proxy's CPU, which client and upstream share in lockstep [default: the first that may be used]
+    #[arg(long, value_name = "CPU")]
+    cpu: Option<u32>,
+    /// The CPU of client and upstream where the proxy is alone [default: the second]
+    #[arg(long, value_name = "CPU")]
+    other_cpu: Option<u32>,
+    /// Write everything that was found as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
-/// Measures and prints a table.
+/// Measures, prints tables, and writes the files that are wanted.
 ///
 /// # Errors
-/// A program is missing or fails.
+/// A program is missing or fails, or some measurements did.
 pub(crate) fn run(options: &Options) -> Result<(), Problem> {
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let programs = Programs::find(options.build)?;
+    let found = find::find(&options.subjects, &options.find, &programs)?;
+    let cases = options.plan.cases();
+    raise_descriptor_limit();
+    let (cpu, other_cpu) = cpus(options);
     let stop = Stop::watch()?;
-    let mut versions = Vec::new();
-    for subject in &options.subjects {
-        versions.push((subject.label(), subject.version(&programs)?));
-    }
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let setting = Setting {
         programs: &programs,
+        found: &found,
         folder: folder.path(),
-        cpu: options.cpu,
-        other_cpu: options.other_cpu,
+        cpu,
+        other_cpu,
         warmup: options.warmup,
         measure: options.measure,
     };
+    let setup = setup(&setting, started)?;
     let deadline = Instant::now() + options.time_limit;
     let over = || stop.is_set() || Instant::now() >= deadline;
-    let chosen = |case: &&Case| {
-        (options.bodies.is_empty() || options.bodies.contains(&case.bytes))
-            && (options.in_flight.is_empty() || options.in_flight.contains(&case.in_flight))
-    };
-    let mut turns =
-        Turns { subjects: &options.subjects, repeats: options.repeats, over: &over, failures: Vec::new() };
-    let mut rows = Vec::new();
-    for &case in CASES.iter().filter(chosen) {
-        let samples = turns.measure(&case.label(), |subject| setting.cpu_time(subject, case));
-        for (&subject, samples) in options.subjects.iter().zip(samples) {
-            let system_calls =
-                turns.once(&case.label(), subject, || setting.system_calls(subject, case)).flatten();
-            rows.push(Row { case, subject, samples, system_calls });
-        }
+    let results = measure_all(&setting, &cases, options.repeats, &over);
+    for table in report::tables::all(&results) {
+        print!("{}", table.markdown());
     }
-    let mut open_rows = Vec::new();
-    if options.rate > 0 {
-        let label = format!("{}/s", options.rate);
-        let samples =
-            turns.measure(&label, |subject| setting.open_loop(subject, options.rate, OPEN_CONNECTIONS));
-        open_rows.extend(options.subjects.iter().copied().zip(samples));
+    print!("{}", report::tables::setup(&setup));
+    if results.ended_early {
+        println!("\nThe measurement was ended early: rows with fewer runs say so.");
     }
-    let mut commands = Vec::new();
-    for &subject in &options.subjects {
-        commands.push((subject.label(), setting.command_line(subject)?));
-    }
-    print!("{}", report::lockstep(&rows, options.repeats));
-    print!("{}", report::open_loop(&open_rows, options.rate));
-    print!("{}", report::setting(&versions, &commands));
-    if over() {
-        println!("\nThe measurement was ended early: rows with fewer samples say so.");
-    }
-    match turns.failures.as_slice() {
+    write(options.json.as_deref(), || report::json::render(&results, &setup))?;
+    write(options.html.as_deref(), || report::page::render(&results, &setup))?;
+    match results.failures.as_slice() {
         [] => Ok(()),
         failures => Err(format!("some measurements failed:\n{}", failures.join("\n"))),
     }
 }
 
-/// Measures the proxies in turns.
-struct Turns<'a> {
-    subjects: &'a [Subject],
-    repeats: u32,
-    /// Whether it is time to stop.
-    over: &'a dyn Fn() -> bool,
-    /// What failed. One failure says something about that proxy and nothing about the others, which are
-    /// measured all the same.
-    failures: Vec<Problem>,
+fn setup(setting: &Setting<'_>, started: u64) -> Result<Setup, Problem> {
+    let describe = |(&subject, installed): (&Subject, &find::Installed)| {
+        Ok(Described { subject, version: installed.version.clone(), command: setting.command_line(subject)? })
+    };
+    let arguments = std::env::args().skip(1);
+    Ok(Setup {
+        machine: Machine::here(),
+        command: std::iter::once("pinion-bench".to_owned()).chain(arguments).collect::<Vec<_>>().join(" "),
+        started,
+        subjects: setting.found.iter().map(describe).collect::<Result<_, Problem>>()?,
+    })
 }
 
-impl Turns<'_> {
-    /// Measures all proxies, there and back again; a list of samples for each.
-    fn measure<T: std::fmt::Display>(
-        &mut self,
-        label: &str,
-        measure: impl Fn(Subject) -> Result<T, Problem>,
-    ) -> Vec<Vec<T>> {
-        let mut samples: Vec<Vec<T>> = self.subjects.iter().map(|_| Vec::new()).collect();
-        for repeat in 0..self.repeats {
-            for turn in order(self.subjects.len(), repeat) {
-                let subject = self.subjects[turn];
-                if let Some(sample) = self.once(label, subject, || measure(subject)) {
-                    eprintln!("{label:<14} {:<18} {sample}", subject.label());
-                    samples[turn].push(sample);
-                }
+/// Checks every subject and measures every case.
+fn measure_all(setting: &Setting<'_>, cases: &[Case], repeats: u32, over: &dyn Fn() -> bool) -> Results {
+    let mut turns = Turns { repeats, over, failures: Vec::new() };
+    let mut results = Results { repeats, ..Results::default() };
+    let wrong = check_all(setting, cases, &mut turns);
+    for &case in cases {
+        let takes_part = |subject: &&Subject| {
+            !wrong.contains(&(**subject, case.transport))
+                && (subject.is_proxy() || case.section != Section::Memory)
+        };
+        let subjects: Vec<Subject> = setting.found.keys().filter(takes_part).copied().collect();
+        turns.repeats = if case.section == Section::Memory { repeats.min(MEMORY_REPEATS) } else { repeats };
+        let mut rows = turns.measure(case, &subjects, |subject| measure::measure(setting, subject, case));
+        if case.section == Section::Lockstep {
+            for row in &mut rows {
+                let counted = turns.once(&case.label(), row.subject, || {
+                    measure::step::system_calls(setting, row.subject, case)
+                });
+                row.samples.extend(counted);
             }
         }
-        samples
+        results.rows.extend(rows);
     }
+    results.failures = turns.failures;
+    results.ended_early = over();
+    results
+}
 
-    /// One measurement of one proxy, if there is time.
-    fn once<T>(
-        &mut self,
-        label: &str,
-        subject: Subject,
-        measure: impl Fn() -> Result<T, Problem>,
-    ) -> Option<T> {
-        if (self.over)() {
-            return None;
+/// Whether each subject answers as it should over each kind of socket that is used; those that do not.
+fn check_all(
+    setting: &Setting<'_>,
+    cases: &[Case],
+    turns: &mut Turns<'_>,
+) -> Vec<(Subject, address::Transport)> {
+    let mut wrong = Vec::new();
+    let mut transports: Vec<_> = cases.iter().map(|case| case.transport).collect();
+    transports.sort_unstable();
+    transports.dedup();
+    for transport in transports {
+        let loads = || {
+            cases.iter().filter(move |case| case.transport == transport && case.section != Section::Memory)
+        };
+        let mut bodies: Vec<usize> = loads().map(|case| case.bytes).collect();
+        bodies.sort_unstable();
+        bodies.dedup();
+        let connections = loads().map(|case| case.connections).max().unwrap_or(1);
+        for &subject in setting.found.keys() {
+            let label = format!("answers over {transport:?}");
+            let checked = turns.once(&label, subject, || {
+                answers::check(setting, subject, transport, &bodies, connections).map(|()| "right")
+            });
+            if checked.is_none() {
+                wrong.push((subject, transport));
+            }
         }
-        measure()
-            .map_err(|problem| {
-                let failure = format!("{label}, {}: {problem}", subject.label());
-                eprintln!("{failure}");
-                self.failures.push(failure);
-            })
-            .ok()
     }
+    wrong
 }
 
-/// There and back again.
-fn order(count: usize, repeat: u32) -> Vec<usize> {
-    if repeat.is_multiple_of(2) { (0..count).collect() } else { (0..count).rev().collect() }
+/// The proxy's CPU, and that of client and upstream where the proxy is alone.
+fn cpus(options: &Options) -> (u32, u32) {
+    let usable: Vec<u32> = cpu::allowed().into_iter().filter_map(|cpu| u32::try_from(cpu).ok()).collect();
+    let cpu = options.cpu.or(usable.first().copied()).unwrap_or(0);
+    let another = usable.iter().copied().find(|&usable| usable != cpu);
+    let other = options.other_cpu.or(another).unwrap_or(cpu);
+    if cpu == other {
+        eprintln!("One CPU for everything: only the lockstep section and memory mean something.");
+    }
+    (cpu, other)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// As many descriptors as this user may have, for this program and those it starts. Fewer are no problem
+/// until a measurement needs them, which then says so.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // Raising up to one's own maximum is allowed to everybody.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
 
-    #[test]
-    fn the_order_turns_round() {
-        assert_eq!(order(3, 0), [0, 1, 2]);
-        assert_eq!(order(3, 1), [2, 1, 0]);
+fn write(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), Problem> {
+    match path {
+        Some(path) => {
+            std::fs::write(path, text()).map_err(|e| format!("can't write {}: {e}", path.display()))
+        }
+        None => Ok(()),
     }
 }

@@ -6,7 +6,8 @@
 //!                    └ any                                     ─▶ paths ┘
 //!  paths ┬ exact   hash of the path                             ─▶ candidates ┐
 //!        ├ regex   in order of precedence                       ─▶ candidates ├▶ method, headers, query
-//!        └ prefix  hash per segment, longest first              ─▶ candidates ┘
+//!        ├ prefix  hash per segment, longest first              ─▶ candidates ┤
+//!        └ all     every path                                   ─▶ candidates ┘
 //! ```
 //!
 //! Invariants:
@@ -68,7 +69,11 @@ struct Hosts {
 struct Paths {
     exact: Table<Vec<Candidate>>,
     regex: Vec<Candidate>,
+    /// Never the empty prefix: comparing no bytes at the address that an empty key has costs more than the
+    /// whole lookup on some processors (a masked load that faults).
     prefix: Table<Vec<Candidate>>,
+    /// Of the empty prefix, which every path has.
+    all: Vec<Candidate>,
     /// The longest key of `prefix`, in bytes and in segments.
     prefix_bytes_max: usize,
     prefix_segments_max: usize,
@@ -153,6 +158,13 @@ impl<V: RequestView + ?Sized> Lookup<'_, V> {
         }
         if !paths.prefix.is_empty() {
             self.prefixes(paths, path, &mut best);
+            if best.is_some() && !paths.first_match {
+                return best.map(|best| best.route);
+            }
+        }
+        if !paths.all.is_empty() {
+            self.scratch.steps += 1;
+            self.candidates(&paths.all, &mut best, None);
         }
         best.map(|best| best.route)
     }
@@ -160,16 +172,13 @@ impl<V: RequestView + ?Sized> Lookup<'_, V> {
     /// Asks the prefixes of `path`, longest first, no more than the table has segments.
     fn prefixes(&mut self, paths: &Paths, path: &[u8], best: &mut Option<Candidate>) {
         let mut end = longest_prefix(path, paths.prefix_bytes_max, paths.prefix_segments_max);
-        loop {
+        while end > 0 {
             self.scratch.steps += 1;
             if let Some(candidates) = paths.prefix.get(&path[..end]) {
                 self.candidates(candidates, best, None);
                 if best.is_some() && !paths.first_match {
                     return;
                 }
-            }
-            if end == 0 {
-                return;
             }
             end = memchr::memrchr(b'/', &path[..end]).unwrap_or(0);
         }

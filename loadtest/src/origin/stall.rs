@@ -39,12 +39,16 @@ impl Script {
         Script { stalls, first: OnceLock::new() }
     }
 
-    /// How long a request that arrives now has to wait.
-    pub(crate) fn wait(&self) -> Duration {
+    /// Whether it never stands still.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stalls.is_empty()
+    }
+
+    /// How long a request that arrives at `now` has to wait.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
         if self.stalls.is_empty() {
             return Duration::ZERO;
         }
-        let now = Instant::now();
         let age = now.saturating_duration_since(*self.first.get_or_init(|| now));
         wait_at(&self.stalls, age)
     }

@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything in these tests may take.
@@ -21,6 +21,8 @@ pub struct Origin {
     pub address: String,
     /// What it announced.
     pub announced: String,
+    /// Kept open: an origin that can't announce all its addresses ends.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Origin {
@@ -31,19 +33,22 @@ impl Origin {
 
     /// Starts one at `listen`.
     pub fn start_at(listen: &str, driver: &str, options: &[&str]) -> Self {
-        let mut child = program(&["origin", "--listen", listen, "--driver", driver])
-            .args(options)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(driver, &[&["--listen", listen], options].concat())
+    }
+
+    /// Starts one with these options; the first address it announces is its own.
+    pub fn run(driver: &str, options: &[&str]) -> Self {
+        let mut child =
+            program(&["origin", "--driver", driver]).args(options).stdout(Stdio::piped()).spawn().unwrap();
         let mut announced = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut announced).unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut announced).unwrap();
         assert!(
             announced.contains(&format!("({driver})")),
             "not on the driver that was asked for: {announced}"
         );
         let address = announced.split("listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-        Origin { child, address, announced }
+        Origin { child, address, announced, _stdout: stdout }
     }
 
     /// A connection to it.

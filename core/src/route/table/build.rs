@@ -178,6 +178,7 @@ impl Paths {
         match &spec.path {
             PathMatch::Exact(path) => self.exact.entry(path.clone()).or_default().push(candidate),
             PathMatch::Regex(_) => self.regex.push(candidate),
+            PathMatch::Prefix(prefix) if prefix.is_empty() => self.all.push(candidate),
             PathMatch::Prefix(prefix) => {
                 self.prefix_bytes_max = self.prefix_bytes_max.max(prefix.len());
                 let segments = prefix.iter().filter(|&&byte| byte == b'/').count();

@@ -1,0 +1,115 @@
+//! Each subject's configuration file and command line.
+//!
+//! The templates are in `bench/peers`, with what makes them fair at their heads. Pingora has none (its
+//! settings are its program), nor has the floor.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::Subject;
+use crate::Problem;
+use crate::peers::address::Address;
+
+const ENVOY: &str = include_str!("../../../peers/envoy.yaml");
+const HAPROXY: &str = include_str!("../../../peers/haproxy.cfg");
+const NGINX: &str = include_str!("../../../peers/nginx.conf");
+const PINION: &str = include_str!("../../../peers/pinion.toml");
+
+/// Between which addresses a subject is put.
+pub(crate) struct Place<'a> {
+    /// Where clients come.
+    pub(crate) listen: &'a Address,
+    /// Where requests go.
+    pub(crate) upstream: &'a Address,
+    /// A free port for administration.
+    pub(crate) admin: &'a Address,
+    /// Where files may be written.
+    pub(crate) folder: &'a Path,
+}
+
+/// Writes the configuration and gives the command that starts `program` between the two addresses.
+///
+/// # Errors
+/// The file can't be written.
+pub(crate) fn command(subject: Subject, program: &Path, place: &Place<'_>) -> Result<Command, Problem> {
+    let write = |name: &str, template: &str| {
+        let address = |address: &Address| written(subject, address);
+        let driver = if subject == Subject::PinionEpoll { "epoll" } else { "io_uring" };
+        let text = template
+            .replace("@LISTEN@", &address(place.listen))
+            .replace("@UPSTREAM@", &address(place.upstream))
+            .replace("@ADMIN@", &address(place.admin))
+            .replace("@DRIVER@", driver)
+            .replace("@FOLDER@", &place.folder.display().to_string());
+        let path = place.folder.join(name);
+        std::fs::write(&path, text).map_err(|e| format!("can't write {}: {e}", path.display()))?;
+        Ok::<_, Problem>(path)
+    };
+    let mut command = Command::new(program);
+    match subject {
+        Subject::Pinion | Subject::PinionEpoll => {
+            command.arg("run").arg("--config").arg(write("pinion.toml", PINION)?);
+        }
+        Subject::Nginx => {
+            command.arg("-c").arg(write("nginx.conf", NGINX)?).arg("-p").arg(place.folder);
+        }
+        Subject::Haproxy => {
+            // In the foreground.
+            command.arg("-db").arg("-f").arg(write("haproxy.cfg", HAPROXY)?);
+        }
+        Subject::Envoy => {
+            command.arg("-c").arg(write("envoy.yaml", ENVOY)?);
+            command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]);
+        }
+        Subject::Pingora => {
+            between(&mut command, place);
+            command.arg("--folder").arg(place.folder);
+        }
+        Subject::Floor => {
+            command.arg("floor");
+            between(&mut command, place);
+        }
+    }
+    Ok(command)
+}
+
+fn between(command: &mut Command, place: &Place<'_>) {
+    command.args(["--listen", &place.listen.to_string(), "--upstream", &place.upstream.to_string()]);
+}
+
+/// An address as the subject's configuration wants it.
+fn written(subject: Subject, address: &Address) -> String {
+    match (subject, address) {
+        (Subject::Envoy, Address::Tcp(address)) => {
+            format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", address.ip(), address.port())
+        }
+        (Subject::Envoy, Address::Unix(path)) => format!("{{ pipe: {{ path: {} }} }}", path.display()),
+        (Subject::Haproxy, Address::Unix(path)) => format!("unix@{}", path.display()),
+        _ => address.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_placeholder_is_left_in_a_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let tcp: Address = "127.0.0.1:1".parse().unwrap();
+        let unix: Address = "unix:/run/a.sock".parse().unwrap();
+        for (address, shown) in [(&tcp, ["127.0.0.1:1", "port_value: 1 "]), (&unix, ["/run/a.sock"; 2])] {
+            for subject in Subject::ALL {
+                let place = Place { listen: address, upstream: address, admin: &tcp, folder: folder.path() };
+                let command = command(subject, Path::new("program"), &place).unwrap();
+                assert_eq!(command.get_program(), "program");
+            }
+            for file in ["pinion.toml", "nginx.conf", "haproxy.cfg", "envoy.yaml"] {
+                let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
+                let places = text.split('@').filter(|part| part.chars().all(|c| c.is_ascii_uppercase()));
+                assert_eq!(places.count(), 0, "{text}");
+                assert!(shown.iter().any(|shown| text.contains(shown)), "{text}");
+            }
+        }
+    }
+}

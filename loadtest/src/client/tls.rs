@@ -1,0 +1,264 @@
+//! TLS under whatever is spoken: a session without a socket.
+//!
+//! Invariants: what comes out of a session is written before the next bytes are read; certificates are
+//! verified unless the user said not to.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::{Resumption, danger};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme,
+};
+
+use super::failure::Failure;
+use crate::cli::Problem;
+
+/// How many sessions are remembered for the connections of one group.
+const SESSIONS_MAX: usize = 4096;
+
+/// Versions of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Version {
+    /// TLS 1.2.
+    #[value(name = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[value(name = "1.3")]
+    V13,
+}
+
+/// What a user may want of TLS.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct TlsOptions {
+    /// Trust these certificates (PEM) instead of the system's
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Present this certificate chain (PEM): mutual TLS
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key of --cert (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+    /// Accept any certificate
+    #[arg(long, short = 'k', conflicts_with = "ca", help_heading = "TLS")]
+    pub(crate) insecure: bool,
+    /// The name to ask for and to verify, instead of the URL's host
+    #[arg(long, value_name = "NAME", help_heading = "TLS")]
+    pub(crate) server_name: Option<String>,
+    /// Every connection makes a full handshake: no session is resumed
+    #[arg(long, help_heading = "TLS")]
+    pub(crate) no_resumption: bool,
+    /// The only version to speak
+    #[arg(long, value_enum, value_name = "VERSION", help_heading = "TLS")]
+    pub(crate) tls_version: Option<Version>,
+}
+
+/// What all sessions of a group of connections have in common.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Settings {
+    /// Settings for connections to `host` that offer the protocols `alpn`.
+    ///
+    /// # Errors
+    /// A file that can't be read, or a name that is none.
+    pub(crate) fn new(options: &TlsOptions, host: &str, alpn: &[&str]) -> Result<Self, Problem> {
+        let name = options.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| Problem::Usage(format!("`{name}` is not a name for TLS, see --server-name")))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let versions: &[&rustls::SupportedProtocolVersion] = match options.tls_version {
+            None => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            Some(Version::V12) => &[&rustls::version::TLS12],
+            Some(Version::V13) => &[&rustls::version::TLS13],
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(|e| Problem::Failed(format!("TLS: {e}")))?;
+        let builder = if options.insecure {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny))
+        } else {
+            builder.with_root_certificates(roots(options.ca.as_deref())?)
+        };
+        let mut config = match (&options.cert, &options.key) {
+            (Some(chain), Some(key)) => builder
+                .with_client_auth_cert(certificates(chain)?, private_key(key)?)
+                .map_err(|e| Problem::Usage(format!("{} and {}: {e}", chain.display(), key.display())))?,
+            _ => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.resumption = if options.no_resumption {
+            Resumption::disabled()
+        } else {
+            Resumption::in_memory_sessions(SESSIONS_MAX)
+        };
+        Ok(Settings { config: Arc::new(config), name })
+    }
+}
+
+fn roots(file: Option<&Path>) -> Result<RootCertStore, Problem> {
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = file {
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(|e| Problem::Usage(format!("{}: {e}", file.display())))?;
+        }
+        return Ok(roots);
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        return Err(Problem::Usage("the system has no root certificates: use --ca or --insecure".to_owned()));
+    }
+    Ok(roots)
+}
+
+/// The certificates of a PEM file.
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let wrong =
+        |e: &dyn std::fmt::Display| Problem::Usage(format!("certificates in {}: {e}", file.display()));
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(|e| wrong(&e))?.collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(wrong(&"there are none")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(wrong(&error)),
+    }
+}
+
+/// The private key of a PEM file.
+pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
+    PrivateKeyDer::from_pem_file(file)
+        .map_err(|e| Problem::Usage(format!("private key in {}: {e}", file.display())))
+}
+
+/// One connection's session.
+pub(crate) struct Session(Box<ClientConnection>);
+
+impl Session {
+    /// A session that has yet to shake hands.
+    ///
+    /// # Errors
+    /// The settings do not allow one.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
+        let mut connection = ClientConnection::new(Arc::clone(&settings.config), settings.name.clone())
+            .map_err(|_| Failure::Tls)?;
+        // What the sender queues is bounded by the requests in flight.
+        connection.set_buffer_limit(None);
+        Ok(Session(Box::new(connection)))
+    }
+
+    /// Whether the handshake is still going on.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    /// Whether the handshake resumed an earlier session.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.0.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Whether both agreed on HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.0.alpn_protocol() == Some(b"h2")
+    }
+
+    /// Takes records; appends what was in them to `plain` and what has to be answered to `out`.
+    ///
+    /// # Errors
+    /// The handshake failed or a record is wrong; an alert may be in `out`.
+    pub(crate) fn receive(
+        &mut self,
+        mut records: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        while !records.is_empty() && outcome.is_ok() {
+            // Reading from a slice does not fail; no progress means that nothing more is wanted.
+            if !matches!(self.0.read_tls(&mut records), Ok(1..)) {
+                break;
+            }
+            match self.0.process_new_packets() {
+                Ok(state) => {
+                    let from = plain.len();
+                    plain.resize(from + state.plaintext_bytes_to_read(), 0);
+                    if self.0.reader().read_exact(&mut plain[from..]).is_err() {
+                        outcome = Err(Failure::Tls);
+                    }
+                }
+                Err(_) => outcome = Err(Failure::Tls),
+            }
+        }
+        self.flush(out);
+        outcome
+    }
+
+    /// Encrypts `plain` into `out`.
+    pub(crate) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) {
+        // Without a limit the session takes everything.
+        let taken = self.0.writer().write_all(plain);
+        debug_assert!(taken.is_ok());
+        self.flush(out);
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
+        self.0.send_close_notify();
+        self.flush(out);
+    }
+
+    /// Appends what the session wants to send.
+    pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
+        while self.0.wants_write() {
+            // Writing to a vector does not fail.
+            if self.0.write_tls(out).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Accepts every certificate: what `--insecure` asks for.
+#[derive(Debug)]
+struct AcceptAny;
+
+impl danger::ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<danger::ServerCertVerified, rustls::Error> {
+        Ok(danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}

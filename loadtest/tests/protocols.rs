@@ -1,0 +1,313 @@
+//! The generator against the origin over every protocol: plain and in TLS, on both drivers.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use common::{DRIVERS, Origin, program};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::Value;
+
+/// Runs the generator with a JSON report.
+fn load(options: &[&str]) -> Value {
+    let output = run(options);
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {} {}", output.status, String::from_utf8_lossy(&output.stderr)))
+}
+
+fn run(options: &[&str]) -> Output {
+    program(&["--quiet", "--json", "-"]).args(options).output().unwrap()
+}
+
+/// Every request was answered, well and in full.
+fn check_all_answered(report: &Value, count: u64) {
+    assert_eq!(
+        (report["sent"].as_u64(), report["answered"].as_u64()),
+        (Some(count), Some(count)),
+        "{report:#}"
+    );
+    assert_eq!(
+        (report["failed"].as_u64(), report["errors_total"].as_u64()),
+        (Some(0), Some(0)),
+        "{report:#}"
+    );
+}
+
+/// Certificates for 127.0.0.1 and for a client, from one authority.
+struct Certificates {
+    folder: tempfile::TempDir,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().unwrap();
+        let ca_certificate = ca.self_signed(&ca_key).unwrap();
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        std::fs::write(folder.path().join("ca.pem"), ca_certificate.pem()).unwrap();
+        for name in ["server", "client"] {
+            let key = KeyPair::generate().unwrap();
+            let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+            let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        }
+        Certificates { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// An origin that speaks TLS.
+    fn origin(&self, driver: &str, options: &[&str]) -> Origin {
+        let (certificate, key) = (self.text("server.pem"), self.text("server.key"));
+        let tls = ["--tls-certificate", &certificate, "--tls-key", &key];
+        Origin::start(driver, &[&tls[..], options].concat())
+    }
+}
+
+/// What each protocol is asked with: the scheme without and with TLS, the path, and options.
+const PROTOCOLS: [(&str, &str, &str, &[&str]); 5] = [
+    ("http", "https", "/bytes/1000", &["--http", "http1"]),
+    ("http", "https", "/bytes/20000", &["--http", "http2", "--streams", "8"]),
+    ("grpc", "grpcs", "/echo.Echo/Unary", &["--body", "hello"]),
+    ("grpc", "grpcs", "/echo.Echo/Bidi", &["--body-size", "1..30KiB", "--grpc-streaming", "--streams", "3"]),
+    ("ws", "wss", "/chat", &["--body-size", "0..70KiB"]),
+];
+
+const LOAD: [&str; 8] = ["--rate", "200", "--duration", "5s", "-n", "100", "--connections", "3"];
+
+#[test]
+fn every_protocol_is_answered_in_plain_text_and_in_tls_on_both_drivers() {
+    let certificates = Certificates::new();
+    let ca = certificates.text("ca.pem");
+    for driver in DRIVERS {
+        let plain = Origin::start(driver, &[]);
+        let secure = certificates.origin(driver, &[]);
+        for (scheme, secure_scheme, path, options) in PROTOCOLS {
+            let url = format!("{scheme}://{}{path}", plain.address);
+            let report = load(&[&LOAD[..], options, &["--driver", driver, &url]].concat());
+            check_all_answered(&report, 100);
+            assert!(report["bytes_in"].as_u64() > report["content_bytes"].as_u64(), "{report:#}");
+            let url = format!("{secure_scheme}://{}{path}", secure.address);
+            let report = load(&[&LOAD[..], options, &["--driver", driver, "--ca", &ca, &url]].concat());
+            check_all_answered(&report, 100);
+            let handshakes = &report["handshakes"];
+            let count = handshakes["full"].as_u64().unwrap() + handshakes["resumed"].as_u64().unwrap();
+            assert_eq!(Some(count), report["connects"].as_u64(), "{report:#}");
+        }
+    }
+}
+
+#[test]
+fn bytes_come_back_over_tcp() {
+    for driver in DRIVERS {
+        let origin = Origin::run(driver, &["--tcp-echo", "127.0.0.1:0"]);
+        let url = format!("tcp://{}", origin.address);
+        let report = load(&[&LOAD[..], &["--driver", driver, "--body-size", "1..100KiB", &url]].concat());
+        check_all_answered(&report, 100);
+    }
+}
+
+#[test]
+fn https_takes_what_the_peer_chooses() {
+    let certificates = Certificates::new();
+    let origin = certificates.origin("epoll", &[]);
+    let (url, ca) = (format!("https://{}/echo", origin.address), certificates.text("ca.pem"));
+    // With one connection, only HTTP/2 can have several requests in flight.
+    let slow = format!("https://{}/delay/200ms", origin.address);
+    let options = ["--ca", &ca, "--connections", "1", "-n", "20", "--rate", "1000"];
+    let report = load(&[&options[..], &[&slow]].concat());
+    check_all_answered(&report, 20);
+    let p99 = report["latency"]["percentiles_nanos"]["p99"].as_u64().unwrap();
+    assert!(p99 < 3_000_000_000, "20 answers of 200 ms one after the other would take 4 s: {report:#}");
+    let report = load(&[&options[..], &["--http", "http1", &url]].concat());
+    check_all_answered(&report, 20);
+}
+
+#[test]
+fn certificates_are_verified_and_shown() {
+    let certificates = Certificates::new();
+    let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| certificates.text(name));
+    let origin = certificates.origin("epoll", &["--client-ca", &ca]);
+    let url = format!("https://{}/", origin.address);
+    let identity = ["--cert", &cert, "--key", &key];
+    let report = load(&[&LOAD[..], &identity, &["--ca", &ca, &url]].concat());
+    check_all_answered(&report, 100);
+    let report = load(&[&LOAD[..], &identity, &["--insecure", "--tls-version", "1.2", &url]].concat());
+    check_all_answered(&report, 100);
+    // An unknown authority; a name that is not in the certificate.
+    for wrong in [&["--ca", &cert][..], &["--ca", &ca, "--server-name", "other.example"]] {
+        let output = run(&[&LOAD[..], &identity, wrong, &[&url]].concat());
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains("(tls)"), "{wrong:?}: {told}");
+    }
+}
+
+#[test]
+fn sessions_are_resumed_unless_that_is_switched_off() {
+    let certificates = Certificates::new();
+    let origin = certificates.origin("epoll", &[]);
+    let (url, ca) = (format!("https://{}/", origin.address), certificates.text("ca.pem"));
+    for version in ["1.2", "1.3"] {
+        let options =
+            ["--ca", &ca, "--tls-version", version, "--http", "http1", "--requests-per-connection", "2"];
+        let report = load(&[&LOAD[..], &options, &[&url]].concat());
+        check_all_answered(&report, 100);
+        let resumed = report["handshakes"]["resumed"].as_u64().unwrap();
+        assert!(resumed >= 30, "{version}: {report:#}");
+        let report = load(&[&LOAD[..], &options, &["--no-resumption", &url]].concat());
+        check_all_answered(&report, 100);
+        let handshakes = &report["handshakes"];
+        assert!(handshakes["resumed"] == 0 && handshakes["full"].as_u64() >= Some(50), "{report:#}");
+    }
+}
+
+#[test]
+fn unix_sockets_and_proxy_headers_are_spoken() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("origin.sock").display().to_string();
+    for driver in DRIVERS {
+        let _origin = Origin::start_at(&format!("unix:{socket}"), driver, &[]);
+        let options = ["--driver", driver, "--unix", &socket, "http://service.example/echo"];
+        check_all_answered(&load(&[&LOAD[..], &options].concat()), 100);
+    }
+    let origin = Origin::start("epoll", &["--proxy-protocol"]);
+    let url = format!("http://{}/echo", origin.address);
+    for version in ["v1", "v2"] {
+        let options = ["--proxy-protocol", version, "--proxy-source", "192.0.2.7:4567", &url];
+        check_all_answered(&load(&[&LOAD[..], &options].concat()), 100);
+    }
+    // Without the header, the origin answers nothing.
+    let output = run(&[&LOAD[..], &[&url]].concat());
+    assert!(!output.status.success());
+}
+
+#[test]
+fn connections_come_and_go_as_asked() {
+    for driver in DRIVERS {
+        let origin = Origin::start(driver, &[]);
+        let url = format!("http://{}/", origin.address);
+        let report =
+            load(&[&LOAD[..], &["--driver", driver, "--requests-per-connection", "10", &url]].concat());
+        check_all_answered(&report, 100);
+        assert!(report["connects"].as_u64().unwrap() >= 10, "{report:#}");
+        let churn = ["--rate", "200", "--duration", "1s", "--connections", "4", "--new-connections", "40"];
+        let report = load(&[&churn[..], &["--driver", driver, "--idle-connections", "50", &url]].concat());
+        check_all_answered(&report, 200);
+        // 4 and 50 at the start, then about 40.
+        let connects = report["connects"].as_u64().unwrap();
+        assert!((80..=100).contains(&connects), "{report:#}");
+    }
+}
+
+#[test]
+fn what_is_not_http2_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let output = run(&["--http", "http2", "-n", "5", "--rate", "50", "--connections", "1", &url]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("(malformed)"), "{told}");
+}
+
+#[test]
+fn a_scenario_has_weighted_targets_of_several_kinds() {
+    let origin = Origin::start("epoll", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scenario.toml");
+    let text = format!(
+        "rate = \"400\"\nduration = \"1s\"\narrivals = \"poisson\"\nconnections = 4\nseed = 3\n\
+         [[targets]]\nname = \"small\"\nurl = \"http://{0}/bytes/10\"\nweight = 3\n\
+         [[targets]]\nname = \"post\"\nurl = \"http://{0}/echo\"\nmethod = \"POST\"\nbody_size = \"1..2KiB\"\n\
+         [[targets]]\nname = \"call\"\nurl = \"grpc://{0}/echo.Echo/Unary\"\nbody = \"x\"\n",
+        origin.address
+    );
+    std::fs::write(&path, text).unwrap();
+    let scenario = path.display().to_string();
+    let samples = folder.path().join("samples.csv").display().to_string();
+    let report = load(&["--scenario", &scenario, "--samples", &samples]);
+    let sent = report["sent"].as_u64().unwrap();
+    check_all_answered(&report, sent);
+    // Two of five requests on average; the standard deviation is below 10.
+    let counts = targets_of(Path::new(&samples));
+    assert_eq!(counts.iter().sum::<u64>(), sent);
+    assert!(counts[0] > counts[1] && counts[0] > counts[2] && counts[1] > 30 && counts[2] > 30, "{counts:?}");
+    // The same seed, the same requests.
+    load(&["--scenario", &scenario, "--samples", &samples]);
+    assert_eq!(targets_of(Path::new(&samples)), counts);
+}
+
+fn targets_of(samples: &Path) -> [u64; 3] {
+    let mut counts = [0; 3];
+    for line in std::fs::read_to_string(samples).unwrap().lines().skip(1) {
+        let target: usize = line.split(',').nth(3).unwrap().parse().unwrap();
+        counts[target] += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_log_is_replayed_with_its_timing() {
+    let origin = Origin::start("epoll", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let line = |millis: u32, path: &str| {
+        format!(
+            "{{\"start_time\":\"2026-11-20T10:00:00.{millis:03}Z\",\"method\":\"GET\",\"path\":\"{path}\",\"authority\":\"a\"}}\n"
+        )
+    };
+    std::fs::write(&log, [line(100, "/bytes/1"), line(500, "/bytes/2"), line(900, "/status/404")].concat())
+        .unwrap();
+    let samples = folder.path().join("samples.csv");
+    let (log, csv) = (log.display().to_string(), samples.display().to_string());
+    let url = format!("http://{}/", origin.address);
+    let report = load(&["--replay", &log, "--speed", "2", "--samples", &csv, &url]);
+    assert_eq!((report["statuses"]["200"].as_u64(), report["statuses"]["404"].as_u64()), (Some(2), Some(1)));
+    let due: Vec<String> = std::fs::read_to_string(samples)
+        .unwrap()
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(due, ["0", "200000000", "400000000"]);
+}
+
+#[test]
+fn the_knee_of_a_server_with_two_workers_is_found() {
+    // Each request takes 10 ms of one of two workers: 200 a second is all there is.
+    let origin = Origin::start("epoll", &["--service-time", "10ms", "--workers", "2"]);
+    let url = format!("http://{}/", origin.address);
+    let output = program(&["--quiet", "--json", "-", "--find-knee", "p50 < 400ms", "--rate", "50"])
+        .args(["--duration", "1500ms", "--connections", "200", &url])
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let trials = report["trials"].as_array().unwrap();
+    assert!(trials.len() >= 2, "{report:#}");
+    // On a machine with much other work the generator may not keep up, and says so.
+    if report["generator_limit"].is_null() {
+        let knee = report["knee_per_second"].as_f64().unwrap();
+        assert!((100.0..400.0).contains(&knee), "{report:#}");
+    } else {
+        assert!(trials.iter().any(|trial| trial["verdict"] == "not_certified"), "{report:#}");
+    }
+}
