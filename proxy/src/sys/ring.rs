@@ -234,9 +234,8 @@ impl State {
         let entries = self.uring.submission().len() as u32;
         let submitter = self.uring.submitter();
         // SAFETY: the entries in the queue were pushed under the promise above; no argument is passed.
-        let entered = unsafe {
-            submitter.enter::<libc::sigset_t>(entries, u32::from(wait), ENTER_GETEVENTS, None)
-        };
+        let entered =
+            unsafe { submitter.enter::<libc::sigset_t>(entries, u32::from(wait), ENTER_GETEVENTS, None) };
         match entered {
             Ok(_) => Ok(()),
             // A signal, or the kernel wants completions read first: what was not taken is handed in again.
