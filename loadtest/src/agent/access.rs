@@ -46,7 +46,7 @@ const NONCE_BYTES: usize = 32;
 
 /// How the two sides prove themselves; `T` is the side of TLS that this program is.
 pub(super) enum Access<T> {
-    Secret(Key),
+    Secret(Box<Key>),
     Tls(Arc<T>),
 }
 
@@ -60,6 +60,9 @@ struct Greeting {
     #[serde(default)]
     proof: String,
 }
+
+/// An agent's own proof, and the seals for what goes out and what comes in.
+type Accepted = (Vec<u8>, Option<(Seal, Seal)>);
 
 /// What the agent says to the leader's greeting.
 #[derive(Serialize, Deserialize)]
@@ -156,11 +159,7 @@ impl Access<ServerConfig> {
     }
 
     /// Checks a leader's proof; gives this agent's own, and the seals.
-    fn judge_leader(
-        &self,
-        greeting: &Greeting,
-        mine: &[u8],
-    ) -> Result<(Vec<u8>, Option<(Seal, Seal)>), String> {
+    fn judge_leader(&self, greeting: &Greeting, mine: &[u8]) -> Result<Accepted, String> {
         let Access::Secret(secret) = self else { return Ok((Vec::new(), None)) };
         let theirs = greeting.nonce()?;
         let proof = STANDARD.decode(&greeting.proof).unwrap_or_default();
@@ -264,7 +263,7 @@ fn nonce() -> Result<[u8; NONCE_BYTES], String> {
 }
 
 /// The secret in a file, without the white space around it.
-fn secret(file: &Path) -> Result<Key, Problem> {
+fn secret(file: &Path) -> Result<Box<Key>, Problem> {
     let wrong = |e: &dyn std::fmt::Display| Problem::Usage(format!("secret in {}: {e}", file.display()));
     let length = std::fs::metadata(file).map_err(|e| wrong(&e))?.len();
     if length > SECRET_BYTES_MAX {
@@ -277,7 +276,7 @@ fn secret(file: &Path) -> Result<Key, Problem> {
             "shorter than {SECRET_BYTES_MIN} bytes; make one with `head -c 32 /dev/urandom | base64`"
         )));
     }
-    Ok(Key::new(HMAC_SHA256, secret))
+    Ok(Box::new(Key::new(HMAC_SHA256, secret)))
 }
 
 fn roots(file: &Path) -> Result<RootCertStore, Problem> {

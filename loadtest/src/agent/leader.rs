@@ -26,7 +26,7 @@ use crate::clock::{Clock, monotonic, nanos};
 use crate::job::Start;
 use crate::measure::Measure;
 use crate::progress::{Totals, Watch};
-use crate::report::{Ended, Load, Outcome, command_line, machine};
+use crate::report::{Ended, Load, Outcome, command_line, machine, rate, target};
 use crate::result::{Certified, Report};
 use crate::timestamp;
 
@@ -310,8 +310,9 @@ fn follow(remotes: &mut [Remote], stop: &AtomicBool) {
 fn outcome(
     options: &LoadOptions,
     remotes: &[Remote],
-    (threads, started, ended): (u32, String, Ended),
+    (threads, started, mut ended): (u32, String, Ended),
 ) -> Result<Outcome, Problem> {
+    let is_planned = ended == Ended::Planned;
     let mut reasons = Vec::new();
     let mut merged: Option<(&Report, Measure)> = None;
     let mut agents = Vec::new();
@@ -326,6 +327,10 @@ fn outcome(
             State::Preparing | State::Running => continue,
         };
         reasons.extend(report.certified.reasons.iter().map(|reason| format!("agent {address}: {reason}")));
+        if is_planned && report.ended != "planned" {
+            reasons.push(format!("agent {address} was ended early"));
+            ended = Ended::Signal;
+        }
         agents.push(merge::line(address, remote.offset.map_or(0, |offset| offset.error), report));
         let part = merge::measure(report);
         match &mut merged {
@@ -336,14 +341,16 @@ fn outcome(
     let Some((first, measure)) = merged else {
         return Err(Problem::Failed(reasons.join("; ")));
     };
+    // An agent knows files by names of its own.
+    let (rate, arrivals) = rate(options);
     Ok(Outcome {
         command: command_line(std::env::args()),
-        target: first.target.clone(),
+        target: target(options, first.targets.len()),
         target_names: first.targets.iter().map(|target| target.name.clone()).collect(),
         load: Load {
-            rate: first.rate.clone(),
+            rate,
             is_open: first.open_loop,
-            arrivals: first.arrivals.clone(),
+            arrivals,
             connections: first.connections,
             threads,
             duration: Duration::from_secs_f64(first.duration_seconds),

@@ -129,6 +129,8 @@ pub(super) struct Link {
     seals: Option<(Seal, Seal)>,
     /// What has come and is not a whole message yet.
     buffer: Vec<u8>,
+    /// Where reads go.
+    scratch: Box<[u8]>,
     bytes_max: usize,
 }
 
@@ -140,7 +142,8 @@ impl Link {
     pub(super) fn new(stream: Stream) -> Result<Self, Broken> {
         let socket = stream.socket();
         socket.set_nodelay(true).and_then(|()| socket.set_write_timeout(Some(WRITE))).map_err(Broken::Io)?;
-        Ok(Link { stream, seals: None, buffer: Vec::new(), bytes_max: STRANGER_BYTES_MAX })
+        let scratch = vec![0; READ_BYTES].into_boxed_slice();
+        Ok(Link { stream, seals: None, buffer: Vec::new(), scratch, bytes_max: STRANGER_BYTES_MAX })
     }
 
     /// The other side is who it says: long messages are taken, and sealed ones only if there are `seals`.
@@ -170,7 +173,6 @@ impl Link {
     /// # Errors
     /// The connection is of no more use.
     pub(super) fn receive<T: DeserializeOwned>(&mut self, until: Instant) -> Result<Option<T>, Broken> {
-        let mut scratch = vec![0; READ_BYTES];
         loop {
             if let Some(message) = self.take()? {
                 return Ok(Some(message));
@@ -178,9 +180,9 @@ impl Link {
             // Zero would mean to wait for ever.
             let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             self.stream.socket().set_read_timeout(Some(wait)).map_err(Broken::Io)?;
-            match self.stream.read(&mut scratch) {
+            match self.stream.read(&mut self.scratch) {
                 Ok(0) => return Err(Broken::Closed),
-                Ok(length) => self.buffer.extend_from_slice(&scratch[..length]),
+                Ok(length) => self.buffer.extend_from_slice(&self.scratch[..length]),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {}
                     io::ErrorKind::Interrupted => continue,

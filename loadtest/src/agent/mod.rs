@@ -82,7 +82,7 @@ pub(crate) fn run(options: &AgentOptions) -> Result<(), Problem> {
     sys::wait_termination();
     agent.ending.store(true, Ordering::Relaxed);
     let until = Instant::now() + END;
-    while agent.busy.load(Ordering::Relaxed) && Instant::now() < until {
+    while agent.connections.load(Ordering::Relaxed) > 0 && Instant::now() < until {
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())

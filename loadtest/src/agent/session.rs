@@ -99,6 +99,7 @@ fn carry_out(link: &mut Link, order: &Order, busy: &AtomicBool, ending: &AtomicB
         let result = running.join().unwrap_or_else(|_| Err("the run panicked".to_owned()));
         talked.map(|()| result)
     });
+    // Before the leader learns that it is over: it may have another order at once.
     busy.store(false, Ordering::Release);
     match outcome? {
         Ok(report) => link.send(&ToLeader::Done(Box::new(report))),

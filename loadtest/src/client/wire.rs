@@ -7,8 +7,8 @@
 //!        ◀── events ───────           ◀── feed ── (TLS) ◀── socket
 //! ```
 //!
-//! Invariants: each ticket that is sent comes back in exactly one event, or in what [`Wire::abandon`] gives
-//! when the connection ends; a machine that said that it has no room is not sent anything.
+//! Invariants: each ticket that is sent comes back in exactly one event, unless the connection
+//! ends before; a machine that said that it has no room is not sent anything.
 
 use super::calls::Calls;
 use super::echo::Echo;
@@ -114,7 +114,7 @@ impl Wire {
     /// Takes what came from the peer.
     ///
     /// # Errors
-    /// The connection is of no more use; what was on it is [`Wire::abandon`]ed.
+    /// The connection is of no more use; the tickets on it get no events any more.
     pub(crate) fn feed(
         &mut self,
         bytes: &[u8],

@@ -30,11 +30,12 @@ p{margin:8px 0;max-width:75ch}\
 figure{margin:12px 0}\
 svg.plot{display:block;width:100%;height:auto}\
 .scroll{overflow-x:auto}\
+.scroll svg.plot{min-width:640px}\
 table{border-collapse:collapse;margin:8px 0;font-variant-numeric:tabular-nums}\
 th,td{padding:4px 14px 4px 0;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}\
 th{font-weight:600;color:var(--soft);font-size:13px}\
 td.n,th.n{text-align:right;white-space:nowrap}\
-td.t{overflow-wrap:anywhere}\
+td.t{overflow-wrap:anywhere;min-width:8em}\
 pre,code{font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,'Liberation Mono',monospace}\
 pre{background:var(--shade);padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;border-radius:4px}\
 .keep{white-space:nowrap}.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}\

@@ -27,7 +27,7 @@ use std::path::Path;
 use crate::assertion;
 use crate::cli::ReportOptions;
 pub(crate) use machine::machine;
-pub(crate) use outcome::{Load, Outcome, command_line};
+pub(crate) use outcome::{Load, Outcome, command_line, rate, target};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

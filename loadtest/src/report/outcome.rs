@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Ended, build, machine};
-use crate::cli::{Driver, LoadOptions};
+use crate::cli::{Driver, LoadOptions, StageOption};
 use crate::generator::Finished;
 use crate::measure::Measure;
 use crate::plan::Plan;
@@ -61,7 +61,7 @@ impl Outcome {
         };
         Outcome {
             command: command_line(std::env::args()),
-            target: target(options, &plan),
+            target: target(options, plan.items.len()),
             target_names: plan.items.iter().map(|item| item.name.clone()).collect(),
             load: Load::of(options, &plan),
             seed: options.seed,
@@ -91,17 +91,7 @@ impl Outcome {
 
 impl Load {
     fn of(options: &LoadOptions, plan: &Plan) -> Self {
-        let (rate, arrivals) = match (&options.replay, options.stage.as_slice()) {
-            (Some(log), _) => (format!("replayed from {}", log.display()), "recorded".to_owned()),
-            (None, []) => (options.rate.to_string(), options.arrivals.to_string()),
-            (None, stages) => {
-                let stage = |stage: &crate::cli::StageOption| {
-                    format!("{}..{}/s for {:?}", stage.from, stage.to, stage.length)
-                };
-                let stages: Vec<String> = stages.iter().map(stage).collect();
-                (stages.join(", "), options.arrivals.to_string())
-            }
-        };
+        let (rate, arrivals) = rate(options);
         Load {
             rate,
             is_open: plan.timing.is_some(),
@@ -115,12 +105,27 @@ impl Load {
     }
 }
 
-/// Where the requests went.
-fn target(options: &LoadOptions, plan: &Plan) -> String {
-    match (&options.url, &options.scenario, plan.items.first()) {
-        (Some(url), ..) => url.to_string(),
-        (None, Some(scenario), _) => format!("{} ({} targets)", scenario.display(), plan.items.len()),
-        (None, None, first) => first.map(|item| item.name.clone()).unwrap_or_default(),
+/// The rate and the arrivals that were asked for.
+pub(crate) fn rate(options: &LoadOptions) -> (String, String) {
+    match (&options.replay, options.stage.as_slice()) {
+        (Some(log), _) => (format!("replayed from {}", log.display()), "recorded".to_owned()),
+        (None, []) => (options.rate.to_string(), options.arrivals.to_string()),
+        (None, stages) => {
+            let stage =
+                |stage: &StageOption| format!("{}..{}/s for {:?}", stage.from, stage.to, stage.length);
+            let stages: Vec<String> = stages.iter().map(stage).collect();
+            (stages.join(", "), options.arrivals.to_string())
+        }
+    }
+}
+
+/// Where the requests went, to so many targets.
+pub(crate) fn target(options: &LoadOptions, targets: usize) -> String {
+    match (&options.url, &options.scenario) {
+        (Some(url), _) => url.to_string(),
+        (None, Some(scenario)) if targets > 1 => format!("{} ({targets} targets)", scenario.display()),
+        (None, Some(scenario)) => scenario.display().to_string(),
+        (None, None) => "nothing".to_owned(),
     }
 }
 

@@ -28,6 +28,11 @@ fn series(name: &str, points: Vec<(f64, f64)>) -> Series {
     Series { name: name.to_owned(), points, band: Vec::new() }
 }
 
+/// A plot in a page: on a narrow screen it scrolls instead of becoming too small to read.
+fn figure(svg: &str) -> String {
+    format!("<figure class=\"scroll\">{svg}</figure>")
+}
+
 /// Percentiles from 0 to the highest that so many values tell apart, evenly by nines.
 fn percentiles(count: u64, per_nine: f64) -> Vec<f64> {
     let nines = (count.max(2) as f64).log10().min(8.0);
@@ -69,15 +74,14 @@ pub(super) fn spectra(title: &str, series: Vec<Series>) -> String {
         marks: false,
         step: false,
     };
-    chart.svg() + note
+    figure(&chart.svg()) + note
 }
 
 /// Latency and service time by percentile.
 pub(super) fn spectrum(report: &Report) -> String {
-    let lines = vec![
-        latency_line("latency, from the due time", report),
-        line("service time, from the send", &report.service_time),
-    ];
+    let latency = if report.open_loop { "latency, from the due time" } else { "latency (closed loop)" };
+    let lines =
+        vec![latency_line(latency, report), line("service time, from the send", &report.service_time)];
     spectra("Latency by percentile", lines)
 }
 
@@ -92,7 +96,7 @@ fn moments(report: &Report) -> impl Iterator<Item = (f64, f64)> + '_ {
 
 fn over_time(title: &str, y: Axis, series: Vec<Series>, step: bool) -> String {
     let chart = Chart { title: title.to_owned(), x: time_axis(), y, series, marks: false, step };
-    chart.svg()
+    figure(&chart.svg())
 }
 
 /// Percentiles of each interval, where its requests were due.
@@ -178,5 +182,5 @@ pub(super) fn heat_map(report: &Report) -> String {
         y: axis("latency of the requests due then (logarithmic)", Scale::Log, Unit::Nanos),
         columns: columns.map(|(interval, (at, _))| (at, cells(interval))).collect(),
     };
-    map.svg()
+    figure(&map.svg())
 }
