@@ -228,6 +228,38 @@ mod tests {
     }
 
     #[test]
+    fn small_buffers_begin_at_different_places_and_have_the_promised_room() {
+        let pool = BufferPool::new(usize::MAX);
+        let mut buffers: Vec<_> = (0..2 * FRONTS).map(|_| pool.take(Size::Small).unwrap()).collect();
+        let mut fronts: Vec<_> = buffers.iter().map(|buffer| BUFFER_BYTES - buffer.room()).collect();
+        fronts.sort_unstable();
+        fronts.dedup();
+        assert_eq!(fronts.len(), FRONTS);
+        for buffer in &mut buffers {
+            assert!(buffer.room() >= Size::Small.room());
+            // The front is there for every use of the storage, whatever the last one left.
+            for _ in 0..2 {
+                buffer.as_vec().extend_from_slice(b"body");
+                assert!(buffer.prepend(&[b'h'; FRONT_BYTES]));
+                assert_eq!(buffer.unread().len(), FRONT_BYTES + 4);
+                buffer.take(FRONT_BYTES + 2);
+                assert_eq!(buffer.unread(), b"dy");
+                buffer.clear();
+            }
+        }
+        drop(buffers);
+        let mut again = pool.take(Size::Small).unwrap();
+        assert!(again.unread().is_empty() && again.room() >= Size::Small.room());
+        again.as_vec().extend_from_slice(b"one two");
+        again.take(4);
+        again.compact();
+        assert_eq!(again.unread(), b"two");
+        let mut large = pool.take(Size::Large).unwrap();
+        assert_eq!(large.room(), Size::Large.room());
+        assert!(!large.prepend(b"x"), "there is nothing in front");
+    }
+
+    #[test]
     fn trim_keeps_what_the_last_period_used_and_a_floor() {
         let pool = BufferPool::new(usize::MAX);
         let floor = FREE_BYTES_KEPT / BUFFER_BYTES;
