@@ -208,9 +208,7 @@ fn part_with_buffer(call: &mut Call<'_>) -> Result<Option<Buffer>, Fault> {
         early = Some(buffer);
     }
     // ALLOC: once a tunnel, outside the pool: a tunnel may be idle for hours.
-    let mut kept = shard.buffers.empty();
-    kept.as_vec().extend_from_slice(head);
-    *call.inbuf = kept;
+    *call.inbuf = Buffer::apart(head);
     Ok(early)
 }
 

@@ -48,11 +48,13 @@ impl Drop for Credit {
 }
 
 impl Upstream {
-    pub(crate) fn new(socket: Socket, endpoint: Rc<EndpointState>, credit: Credit) -> Self {
+    /// A connection that was just made. Boxed, because it goes from hand to hand in every request.
+    // ALLOC: once a connection.
+    pub(crate) fn new(socket: Socket, endpoint: Rc<EndpointState>, credit: Credit) -> Box<Self> {
         credit.stats.connections_active.inc();
         endpoint.stats.connections_active.inc();
         let receiver = Receiver::new(socket.clone());
-        Upstream { socket, receiver, endpoint, served: 0, broken: false, credit }
+        Box::new(Upstream { socket, receiver, endpoint, served: 0, broken: false, credit })
     }
 
     /// Whether something arrived while nobody waited: the end of the stream, or bytes nobody asked for.
