@@ -101,7 +101,7 @@ pub(crate) struct ExplainArgs {
     /// Answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// The request's URL, `http://host[:port]/path?query`
+    /// The request's URL, `http://host[:port]/path?query`; `ws://` asks for a WebSocket
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 }
