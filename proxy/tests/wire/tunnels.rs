@@ -253,23 +253,27 @@ fn what_is_not_allowed_stays_behind() {
 
 #[test]
 fn a_101_to_something_else_is_an_error() {
-    on_tcp(Setup::on, |stage| {
-        for (count, upgrade) in
-            ["Upgrade: tcp", "Upgrade: h2c", "Upgrade: websocket, tcp", "X: y"].iter().enumerate()
-        {
-            let mut client = stage.client();
-            client.send(ASK);
-            let mut end = stage.upstream.accept();
-            end.request();
-            end.send(format!("HTTP/1.1 101 x\r\nConnection: Upgrade\r\n{upgrade}\r\n\r\nsecret"));
-            let response = client.response();
-            assert_eq!(response.status(), 502, "{upgrade}");
-            assert!(!response.text().contains("secret"));
-            end.expect_gone();
-            stage.proxy.expect_faults("upstream_malformed", count as u64 + 1);
-        }
-        assert_eq!(stage.proxy.metric("pinion_listener_tunnels_total", &[]), 0.0);
-    });
+    // Allowed, but not offered.
+    on_tcp(
+        |driver| Setup::on(driver).listener("upgrades = [\"*\"]"),
+        |stage| {
+            for (count, upgrade) in
+                ["Upgrade: tcp", "Upgrade: h2c", "Upgrade: websocket, tcp", "X: y"].iter().enumerate()
+            {
+                let mut client = stage.client();
+                client.send(ASK);
+                let mut end = stage.upstream.accept();
+                end.request();
+                end.send(format!("HTTP/1.1 101 x\r\nConnection: Upgrade\r\n{upgrade}\r\n\r\nsecret"));
+                let response = client.response();
+                assert_eq!(response.status(), 502, "{upgrade}");
+                assert!(!response.text().contains("secret"));
+                end.expect_gone();
+                stage.proxy.expect_faults("upstream_malformed", count as u64 + 1);
+            }
+            assert_eq!(stage.proxy.metric("pinion_listener_tunnels_total", &[]), 0.0);
+        },
+    );
 }
 
 #[test]
@@ -557,7 +561,7 @@ fn many_megabytes_each_way_over_unix_sockets() {
 }
 
 #[test]
-fn a_busy_one_lets_others_have_their_turn() {
+fn requests_are_answered_beside_a_busy_one() {
     on_tcp(Setup::on, |stage| {
         let (client, end) = stage.open();
         let over = AtomicBool::new(false);
