@@ -66,3 +66,23 @@ pub(crate) fn read(file: &Path) -> Result<Calibration, Problem> {
     });
     Ok(all.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(name: &str) -> std::path::PathBuf {
+        let here =
+            std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+        Path::new(&here).join(name)
+    }
+
+    #[test]
+    fn only_a_program_against_itself_is_a_calibration() {
+        let calibration = read(&data("tests/data/aa-saturated.jsonl")).unwrap();
+        let rounds = &calibration[&("http1-saturated".to_owned(), Measure::Cpu)];
+        assert_eq!(rounds.len(), 40);
+        assert!(read(&data("runs/planted-cpu.jsonl")).unwrap_err().contains("sides differ"));
+        assert!(read(&data("tests/data/none.jsonl")).is_err());
+    }
+}

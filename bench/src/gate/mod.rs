@@ -141,7 +141,13 @@ fn gate(options: &Options) -> Result<bool, Failure> {
         ready: options.ready.clone(),
         patience: options.patience,
         driver: options.driver.clone(),
+        nice: options.nice,
     };
+    if options.nice != 0 {
+        // The kernel may weigh sessions against each other before it looks at niceness. Where it has no such
+        // groups, or we may not, niceness is what there is.
+        let _ = std::fs::write("/proc/self/autogroup", options.nice.to_string());
+    }
     let stop = Stop::watch().map_err(fail)?;
     let gate = Gate {
         setting: &setting,

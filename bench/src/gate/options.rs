@@ -84,6 +84,10 @@ pub(crate) struct Options {
     /// CPUs of client and origin (default: all others)
     #[arg(long, value_name = "CPUS")]
     other_cpus: Option<String>,
+    /// Niceness of all programs in an open loop: below 0, which root may ask for, others disturb less
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i32).range(-20..=19))]
+    pub(crate) nice: i32,
     /// Pinion's driver
     #[arg(long, default_value = "auto", value_parser = ["auto", "io_uring", "epoll"])]
     pub(crate) driver: String,

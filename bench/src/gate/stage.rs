@@ -39,21 +39,27 @@ pub(crate) struct Setting<'a> {
     pub(crate) patience: Duration,
     /// Pinion's driver.
     pub(crate) driver: String,
+    /// The niceness of all programs in an open loop.
+    pub(crate) nice: i32,
 }
 
 impl Setting<'_> {
-    /// A command on given CPUs.
+    /// A command on given CPUs, at the priority that was asked for.
     pub(crate) fn on(&self, cpus: &str, program: &Path) -> Command {
         let mut command = Command::new("taskset");
-        command.args(["-c", cpus]).arg(program);
+        command.args(["-c", cpus]);
+        if self.nice != 0 {
+            command.args(["nice", "-n", &self.nice.to_string()]);
+        }
+        command.arg(program);
         command
     }
 
     /// A command on the CPU that all share in lockstep, where no wake-up interrupts whoever runs.
     pub(crate) fn batch(&self, program: &Path) -> Command {
         let first = self.cpus.split([',', '-']).next().unwrap_or("0");
-        let mut command = self.on(first, Path::new("chrt"));
-        command.args(["-b", "0"]).arg(program);
+        let mut command = Command::new("taskset");
+        command.args(["-c", first, "chrt", "-b", "0"]).arg(program);
         command
     }
 

@@ -58,7 +58,7 @@ pub(crate) async fn read(
         if let Err(fault) = make_room(shard, inbuf) {
             break Err(fault);
         }
-        let got = recv(connection, inbuf, shard).await;
+        let got = recv(connection, inbuf).await;
         let now = clock::now();
         match got {
             // What comes after the cut is too late, although the kernel has it.
@@ -129,9 +129,8 @@ fn make_room(shard: &Shard, inbuf: &mut Buffer) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn recv(connection: &Downstream, inbuf: &mut Buffer, shard: &Shard) -> std::io::Result<usize> {
-    let stand_in = shard.buffers.empty();
-    let buffer = std::mem::replace(inbuf, stand_in);
+async fn recv(connection: &Downstream, inbuf: &mut Buffer) -> std::io::Result<usize> {
+    let buffer = std::mem::replace(inbuf, Buffer::stand_in());
     let (result, buffer) = connection.socket.recv(buffer).await;
     *inbuf = buffer;
     if let Ok(received) = result {
