@@ -205,3 +205,67 @@ fn memory(results: &Results) -> Vec<String> {
         .filter_map(plot)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use crate::peers::report::Described;
+    use crate::peers::results::{Row, Sample};
+
+    fn row(section: Section, transport: Transport, connections: u32, rate: u32) -> Row {
+        let case = Case { section, bytes: 100, connections, transport, rate };
+        let figures = [
+            Figure::Cpu,
+            Figure::PerSecond,
+            Figure::P50,
+            Figure::P99,
+            Figure::P999,
+            Figure::IdleBytes,
+            Figure::ConnectionBytes,
+        ];
+        let samples = vec![Sample(figures.map(|figure| (figure, 1_000.0)).to_vec())];
+        Row { case, subject: Subject::Haproxy, samples }
+    }
+
+    fn page_of(rows: Vec<Row>) -> String {
+        let described = Described {
+            subject: Subject::Haproxy,
+            version: "<2.6>".to_owned(),
+            command: "haproxy -db".to_owned(),
+        };
+        let setup = Setup {
+            machine: Machine::here(),
+            command: "pinion-bench peers".to_owned(),
+            started: 7,
+            subjects: vec![described],
+        };
+        render(&Results { rows, repeats: 1, ..Results::default() }, &setup)
+    }
+
+    #[test]
+    fn every_section_has_its_plots() {
+        let (tcp, unix) = (Transport::Tcp, Transport::Unix);
+        let rows = vec![
+            row(Section::Lockstep, tcp, 1, 0),
+            row(Section::Lockstep, tcp, 8, 0),
+            row(Section::Lockstep, unix, 8, 0),
+            row(Section::Saturation, tcp, 1, 0),
+            row(Section::Saturation, tcp, 8, 0),
+            row(Section::Saturation, unix, 8, 0),
+            row(Section::Latency, tcp, 128, 100),
+            row(Section::Latency, tcp, 128, 200),
+            row(Section::Memory, tcp, 100, 0),
+        ];
+        let page = page_of(rows);
+        // Two kinds of socket; a curve and the other cases; three percentiles; two amounts of memory.
+        assert_eq!(page.matches("<svg").count(), 2 + 2 + 3 + 2, "{page}");
+        assert!(page.contains("&lt;2.6&gt;") && page.contains("HAProxy"), "{page}");
+    }
+
+    #[test]
+    fn nothing_measured_is_a_page_without_plots() {
+        let page = page_of(Vec::new());
+        assert!(!page.contains("<svg") && page.contains("What was compared"), "{page}");
+    }
+}
