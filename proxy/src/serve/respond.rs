@@ -90,7 +90,7 @@ pub(crate) async fn respond(
     let Answer::Final { frame, emit, rechunk } = answer else {
         return Err(Fault::UpstreamMalformed);
     };
-    let now = clock::now();
+    let now = clock::turn();
     let waited = now.since(call.story.ledger.last());
     call.cluster.stats.first_byte.record(waited.as_nanos() as u64);
     call.story.ledger.stamp(Phase::Exchange, now);
