@@ -6,8 +6,8 @@ use std::cell::OnceCell;
 use std::io;
 use std::rc::Rc;
 
-use super::Driver;
 use super::epoll::Epoll;
+use super::{Driver, clock};
 use crate::boot::probe;
 use crate::sys::ring::Ring;
 use crate::sys::task;
@@ -55,8 +55,13 @@ pub(crate) fn start(driver: Driver) -> io::Result<()> {
 /// When the driver fails.
 pub(crate) fn run(main: impl Future<Output = ()> + 'static) -> io::Result<()> {
     let reactor = current()?;
-    task::run(main, move |wait| match &reactor {
-        Reactor::Ring(ring) => ring.turn(wait),
-        Reactor::Epoll(epoll) => epoll.turn(wait),
+    clock::begin_turn();
+    task::run(main, move |wait| {
+        match &reactor {
+            Reactor::Ring(ring) => ring.turn(wait)?,
+            Reactor::Epoll(epoll) => epoll.turn(wait)?,
+        }
+        clock::begin_turn();
+        Ok(())
     })
 }

@@ -34,7 +34,7 @@ pub(crate) async fn read(
     let listener = &connection.view.listener;
     let limits =
         HeadLimits { head_bytes: listener.limits.header_bytes, uri_bytes: listener.limits.uri_bytes };
-    let mut began: Option<Instant> = (!inbuf.unread().is_empty()).then(clock::now);
+    let mut began: Option<Instant> = (!inbuf.unread().is_empty()).then(clock::turn);
     let mut seen = 0;
     let mut timed = false;
     let outcome = loop {
@@ -59,14 +59,13 @@ pub(crate) async fn read(
             break Err(fault);
         }
         let got = recv(connection, inbuf).await;
-        let now = clock::now();
         match got {
             // What comes after the cut is too late, although the kernel has it.
             Ok(1..) if !timed || why_cut(connection).is_none() => {
                 if timed {
                     connection.lease.moved(Lane::Up, inbuf.unread().len() - seen);
                 }
-                began.get_or_insert(now);
+                began.get_or_insert_with(clock::turn);
             }
             _ if began.is_none() => return Read::End,
             _ => break Err(cut_short(connection)),

@@ -6,7 +6,7 @@
 //! - every request that began is recorded exactly once, whatever becomes of it;
 //! - the tables are read once, after the head, and used to the end.
 //!
-//! HOT: 0 allocations, 0 locks; 5 clock reads.
+//! HOT: 0 allocations, 0 locks; 3 clock reads, and one a turn of the shard.
 
 use std::cell::RefCell;
 

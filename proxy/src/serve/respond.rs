@@ -94,7 +94,7 @@ pub(crate) async fn respond(
             Answer::Final { frame, emit, rechunk } => break (inbuf, frame, emit, rechunk),
         }
     };
-    let now = clock::now();
+    let now = clock::turn();
     let waited = now.since(call.story.ledger.last());
     call.cluster.stats.first_byte.record(waited.as_nanos() as u64);
     call.story.ledger.stamp(Phase::Exchange, now);

@@ -60,7 +60,7 @@ pub(crate) async fn switched(
     lease.disarm(Lane::Up);
     lease.disarm(Lane::Request);
     lease.unwatch_client();
-    let now = clock::now();
+    let now = clock::turn();
     call.cluster.stats.first_byte.record(now.since(call.story.ledger.last()).as_nanos() as u64);
     call.story.ledger.stamp(Phase::Exchange, now);
     let (bytes, behind) = inbuf.unread().split_at(head.len);

@@ -196,7 +196,7 @@ fn a_delay_on_a_share_of_requests_that_adds_a_fifth_to_p99_is_caught() {
     let (plain, planted) = (pairs(&plain), pairs(&planted));
     let threshold = 0.10;
     let needed = statistics::rounds_needed(statistics::spread(&logs(&plain)), f64::ln_1p(threshold));
-    let rounds = (needed as usize).clamp(16, 80);
+    let rounds = (needed as usize).clamp(16, 120);
     let mut random = Random::seeded(29);
     let mut gate = |is_planted: bool| {
         let mut draw = |is_planted: bool| {
