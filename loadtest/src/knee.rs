@@ -9,7 +9,6 @@
 //! A generator that did not keep up ends the search: what is beyond says nothing about the server.
 
 use std::fmt::{self, Write as _};
-use std::fs;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +18,7 @@ use serde::Serialize;
 use crate::cli::{LoadOptions, Problem, Rate};
 use crate::generator::{Conditions, Finished, run_once};
 use crate::plot::{self, Axis, Chart, Scale, Series, Unit};
+use crate::report::{show, write_file};
 use crate::scenario::file::Scenario;
 use crate::units::{self, Nanos};
 
@@ -257,19 +257,24 @@ fn write(options: &LoadOptions, knee: &Knee, report: &Report) -> Result<(), Prob
     };
     // INVARIANT: numbers, strings and lists are always JSON.
     let json = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
-    let written = |e: std::io::Error| Problem::io("can't write the report", &e);
-    match &options.report.json {
-        Some(path) if path.as_os_str() == "-" => print!("{json}"),
-        Some(path) => {
-            fs::write(path, json).map_err(written)?;
-            print!("{out}");
-        }
-        None => print!("{out}"),
+    let (shown, json_file) = match &options.report.json {
+        Some(path) if path.as_os_str() == "-" => (&json, None),
+        path => (&out, path.as_ref()),
+    };
+    // One output that can't be written keeps no other one back.
+    let mut written = vec![show(shown)];
+    written.extend(json_file.map(|path| write_file(path, json.as_bytes())));
+    let html = options.report.html.as_ref();
+    written.extend(html.map(|path| write_file(path, page(knee, &sorted, &out).as_bytes())));
+    let mut failures: Vec<String> = written
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|error| format!("can't write the report: {error}"))
+        .collect();
+    if report.knee_per_second.is_none() {
+        failures.push("no rate held the condition".to_owned());
     }
-    if let Some(path) = &options.report.html {
-        fs::write(path, page(knee, &sorted, &out)).map_err(written)?;
-    }
-    report.knee_per_second.map(drop).ok_or_else(|| Problem::Failed("no rate held the condition".to_owned()))
+    if failures.is_empty() { Ok(()) } else { Err(Problem::Failed(failures.join("\npinion-load: "))) }
 }
 
 /// The curve of latency over rate.

@@ -226,7 +226,7 @@ fn what_is_not_http2_is_told() {
     });
     let output = run(&["--http", "http2", "-n", "5", "--rate", "50", "--connections", "1", &url]);
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && told.contains("(malformed)"), "{told}");
+    assert!(!output.status.success() && told.contains("what the peer answers is not HTTP/2"), "{told}");
 }
 
 #[test]

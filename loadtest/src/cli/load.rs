@@ -134,6 +134,9 @@ impl FromStr for StageOption {
             .rsplit_once(':')
             .ok_or("write RATE:DURATION or FROM..TO:DURATION, for example 0..500:30s")?;
         let length = units::duration(length)?;
+        if length.is_zero() {
+            return Err("a stage needs a duration above zero".to_owned());
+        }
         let (from, to) = match ramp(rates) {
             Some(ramp) => ramp?,
             // Nothing for a while is a stage too.
@@ -319,7 +322,7 @@ mod tests {
         let stage = |from, to, seconds| StageOption { from, to, length: Duration::from_secs(seconds) };
         assert_eq!("0..500:30s".parse(), Ok(stage(0.0, 500.0, 30)));
         assert_eq!("0:1m".parse(), Ok(stage(0.0, 0.0, 60)));
-        for wrong in ["", "5", "5:", ":5s", "5:5"] {
+        for wrong in ["", "5", "5:", ":5s", "5:5", "5:0s"] {
             assert!(wrong.parse::<StageOption>().is_err(), "{wrong}");
         }
     }

@@ -22,7 +22,7 @@ use super::request::Request;
 use super::state::{Busy, Thread};
 use super::websocket;
 use super::wire::{Stream, Wire};
-use crate::message::{Body, Framing, HEAD_BYTES_MAX, head_length};
+use crate::message::{Body, Framing, HEAD_BYTES_MAX, head_length, is_token};
 
 /// Answers up to this size go out in one write with their heads; larger ones from the pattern itself.
 const COALESCE_BYTES: u64 = 16 * 1024;
@@ -127,6 +127,10 @@ impl<S: Stream> Connection<S> {
                 searched = 0;
             }
             let ahead = &self.input[self.taken..];
+            // A method is a token: whoever begins with something else, as TLS does, never ends this head.
+            if ahead.first().is_some_and(|&byte| byte != b'\r' && !is_token(byte)) {
+                return Err(Stop::Refused((400, "no request line")));
+            }
             let length = head_length(ahead, searched);
             searched = ahead.len();
             if length.unwrap_or(searched) > HEAD_BYTES_MAX {

@@ -60,6 +60,9 @@ impl Core {
             self.on_secured(index, &session, self.clock.now());
         }
         let slot = &mut self.slots[index];
+        if received.is_err() {
+            self.why = session.why();
+        }
         let mut outcome = received;
         if let Some(wire) = &mut slot.wire {
             let mut out = Output { bytes: &mut self.plain_out, random: &mut self.random };

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::slot::Slot;
-use crate::client::failure::Failure;
 use crate::client::wire::{Event, Output, Ticket};
 use crate::clock::Clock;
 use crate::job::{Job, Pace};
@@ -53,6 +52,8 @@ pub(super) struct Pool {
     /// Slots with room.
     pub(super) free: VecDeque<usize>,
     pub(super) waiting: VecDeque<Waiting>,
+    /// How many of its slots are [`Phase::Ready`](super::slot::Phase::Ready).
+    pub(super) ready: usize,
     /// The group's items, and which of them a closed loop sends next.
     items: Vec<usize>,
     mix: Mix,
@@ -62,7 +63,7 @@ impl Pool {
     fn new(job: &Job, group: usize) -> Self {
         let items: Vec<usize> = (0..job.items.len()).filter(|&item| job.group_of[item] == group).collect();
         let mix = Mix::new(items.iter().map(|&item| job.items[item].weight));
-        Pool { free: VecDeque::new(), waiting: VecDeque::new(), items, mix }
+        Pool { free: VecDeque::new(), waiting: VecDeque::new(), ready: 0, items, mix }
     }
 }
 
@@ -90,7 +91,9 @@ pub(super) struct Core {
     /// Connections that failed because this machine had no port or descriptor for them.
     pub(super) exhausted: u64,
     /// Why the last connection did not come about.
-    pub(super) unconnected: Option<Failure>,
+    pub(super) unconnected: Option<String>,
+    /// What the kernel or the TLS session said of the mistake that is being handled.
+    pub(super) why: Option<String>,
     pub(super) requests: Vec<Option<Pending>>,
     pub(super) unused: Vec<Ticket>,
     /// Requests in the order of their sending, for time-outs: when, which.
@@ -137,6 +140,7 @@ impl Core {
             opening: 0,
             exhausted: 0,
             unconnected: None,
+            why: None,
             requests: Vec::new(),
             unused: Vec::new(),
             sent: VecDeque::new(),
