@@ -163,6 +163,10 @@ pub(crate) fn find(
             options.warmup = options.duration / 10;
         }
         let finished = run_once(&options, scenario, &Conditions::alone(stop))?;
+        if stop.load(Ordering::Relaxed) {
+            // A part of a trial tells nothing; what was found before is reported.
+            return Ok(Verdict::NotCertified);
+        }
         let trial = Trial::of(rate, *knee, &finished);
         if !options.report.quiet {
             eprintln!("{}", line(&trial, *knee));
@@ -182,19 +186,24 @@ pub(crate) fn find(
         if verdict == Verdict::NotCertified {
             // Once more: a moment's disturbance is no limit.
             let again = try_rate(rate)?;
-            if again == Verdict::NotCertified {
+            if again == Verdict::NotCertified && !stop.load(Ordering::Relaxed) {
                 limit = Some(rate);
                 search.breaks = Some(rate);
                 break;
             }
         }
         let held = trials_verdict(&mut try_rate, rate, verdict)?;
-        if !search.note(held) {
+        if stop.load(Ordering::Relaxed) || !search.note(held) {
             break;
         }
     }
-    let report =
-        Report { condition: knee.to_string(), knee_per_second: search.holds, generator_limit: limit, trials };
+    let report = Report {
+        condition: knee.to_string(),
+        knee_per_second: search.holds,
+        generator_limit: limit,
+        interrupted: stop.load(Ordering::Relaxed),
+        trials,
+    };
     write(options, knee, &report)
 }
 
@@ -219,6 +228,8 @@ struct Report {
     knee_per_second: Option<f64>,
     /// The rate at which the generator did not keep up, if that ended the search.
     generator_limit: Option<f64>,
+    /// Whether a signal ended the search: a higher rate may hold.
+    interrupted: bool,
     trials: Vec<Trial>,
 }
 
@@ -250,6 +261,9 @@ fn write(options: &LoadOptions, knee: &Knee, report: &Report) -> Result<(), Prob
     }
     if let Some(limit) = report.generator_limit {
         let _ = writeln!(out, "the generator did not keep up at {limit:.1}/s: the search ended there");
+    }
+    if report.interrupted {
+        let _ = writeln!(out, "the search was interrupted: what follows is what was known by then");
     }
     let _ = match report.knee_per_second {
         Some(rate) => writeln!(out, "knee  {rate:.1}/s"),

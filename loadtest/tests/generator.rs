@@ -303,3 +303,17 @@ fn ctrl_c_ends_the_run_and_reports_what_there_is() {
     assert_eq!(report["interrupted"], true);
     assert!(report["answered"].as_u64().unwrap() > 20, "{report:#}");
 }
+
+/// The rate of a run without an answer is by its time, not by none.
+#[test]
+fn a_run_that_is_ended_early_took_as_long_as_it_did() {
+    // The kernel accepts, and nobody answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let options = ["--quiet", "--json", "-", "-r", "10", "-c", "4", "-d", "60s", &url];
+    let child = program(&options).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let report: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(report["measured_seconds"].as_f64().unwrap() > 0.1, "{report:#}");
+}

@@ -152,7 +152,10 @@ fn certificates_are_verified_and_shown() {
     for wrong in [&["--ca", &cert][..], &["--ca", &ca, "--server-name", "other.example"]] {
         let output = run(&[&LOAD[..], &identity, wrong, &[&url]].concat());
         let told = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && told.contains("(tls)"), "{wrong:?}: {told}");
+        assert!(
+            !output.status.success() && told.contains(": tls: invalid peer certificate"),
+            "{wrong:?}: {told}"
+        );
     }
 }
 
@@ -310,4 +313,35 @@ fn the_knee_of_a_server_with_two_workers_is_found() {
     } else {
         assert!(trials.iter().any(|trial| trial["verdict"] == "not_certified"), "{report:#}");
     }
+}
+
+/// Calls that the peer ends are opened again; every message has one end.
+#[test]
+fn calls_that_end_are_opened_again() {
+    let origin = Origin::start("epoll", &["--error-rate", "99%"]);
+    let url = format!("grpc://{}/echo.Echo/Stream", origin.address);
+    let options = ["--grpc-streaming", "--streams", "7", "-c", "2", "-b", "abc", "-r", "300", "-n", "300"];
+    let report = load(&[&options[..], &[&url]].concat());
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!((count("sent"), count("answered") + count("failed")), (300, 300), "{report:#}");
+    assert!(report["grpc_statuses"]["14"].as_u64().unwrap() > 10, "{report:#}");
+}
+
+/// What was found of the knee before Ctrl-C is reported, and a part of a trial is not taken for one.
+#[test]
+fn an_interrupted_search_reports_what_it_knows() {
+    let origin = Origin::start("epoll", &[]);
+    let options = ["--quiet", "--json", "-", "-r", "5", "-d", "30s", "--find-knee", "p50 < 10s"];
+    let child = program(&options)
+        .arg(format!("http://{}/", origin.address))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["interrupted"], report["trials"].as_array().unwrap().len()), (&true.into(), 0));
+    assert_eq!(output.status.code(), Some(1));
 }

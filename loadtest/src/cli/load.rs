@@ -281,7 +281,7 @@ pub(crate) struct LoadOptions {
     pub(crate) tls: TlsOptions,
 
     /// Threads to send from: a number, or `auto` for one on each CPU
-    #[arg(long, default_value = "1", value_name = "N", help_heading = "Machine")]
+    #[arg(long, short = 't', default_value = "1", value_name = "N", help_heading = "Machine")]
     pub(crate) threads: Threads,
     /// Pin the threads to these CPUs, one after the other: 0,1
     #[arg(long, value_name = "CPUS", value_delimiter = ',', help_heading = "Machine")]

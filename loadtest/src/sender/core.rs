@@ -171,6 +171,10 @@ impl Core {
 
     /// What was measured.
     pub(super) fn finish(&mut self) -> (Measure, Samples) {
+        if self.is_stopped() {
+            // What was not answered by now took its time too.
+            self.measure.last = self.measure.last.max(self.clock.now());
+        }
         let measure = std::mem::replace(&mut self.measure, Measure::new(self.job.interval, 0));
         (measure, std::mem::take(&mut self.samples))
     }
