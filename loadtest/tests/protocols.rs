@@ -315,6 +315,33 @@ fn the_knee_of_a_server_with_two_workers_is_found() {
     }
 }
 
+/// A peer that refuses every stream: each request is sent six times, and then it has failed.
+#[test]
+fn what_is_refused_for_ever_is_not_sent_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let _ = stream.read_exact(&mut [0; 24]);
+        let _ = stream.write_all(b"\0\0\0\x04\0\0\0\0\0");
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).is_ok() {
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            if stream.read_exact(&mut vec![0; length]).is_err() {
+                return;
+            }
+            // HEADERS are answered by RST_STREAM with REFUSED_STREAM.
+            if head[3] == 1 {
+                let reset = [&b"\0\0\x04\x03\0"[..], &head[5..], b"\0\0\0\x07"].concat();
+                let _ = stream.write_all(&reset);
+            }
+        }
+    });
+    let report = load(&["--http", "http2", "-c", "1", "-r", "100", "-n", "10", &url]);
+    assert_eq!((&report["sent"], &report["failed"], &report["resent"]), (&10.into(), &10.into(), &50.into()));
+    assert_eq!(report["errors"]["refused"], 10);
+}
+
 /// Calls that the peer ends are opened again; every message has one end.
 #[test]
 fn calls_that_end_are_opened_again() {

@@ -30,6 +30,8 @@ pub(super) struct Waiting {
     pub(super) item: usize,
     /// Seeds what is random in it, so that it is the same whenever it is sent.
     pub(super) lot: u64,
+    /// How often it was sent before.
+    pub(super) resends: u32,
 }
 
 /// A request on a connection.
@@ -40,6 +42,7 @@ pub(super) struct Pending {
     pub(super) sent: u64,
     pub(super) item: usize,
     pub(super) lot: u64,
+    pub(super) resends: u32,
     pub(super) slot: usize,
     /// Its place among the slot's tickets.
     pub(super) place: usize,
@@ -242,7 +245,7 @@ impl Core {
                     self.measure.blocked += u64::from(pool.free.is_empty() || !pool.waiting.is_empty());
                 }
                 let lot = self.lots.bits();
-                pool.waiting.push_back(Waiting { due: at, lateness: now - at, item, lot });
+                pool.waiting.push_back(Waiting { due: at, lateness: now - at, item, lot, resends: 0 });
             }
         }
         for group in 0..self.pools.len() {
@@ -265,7 +268,7 @@ impl Core {
                 let pool = &self.pools[group];
                 let item = pool.items[pool.mix.choose(&mut self.lots)];
                 let lot = self.lots.bits();
-                self.send(slot, Waiting { due: now, lateness: 0, item, lot }, now);
+                self.send(slot, Waiting { due: now, lateness: 0, item, lot, resends: 0 }, now);
             } else {
                 self.pools[group].free.push_front(slot);
                 self.slots[slot].is_listed = true;
@@ -299,7 +302,7 @@ impl Core {
     }
 
     fn send(&mut self, index: usize, waiting: Waiting, now: u64) {
-        let Waiting { due, lateness, item, lot } = waiting;
+        let Waiting { due, lateness, item, lot, resends } = waiting;
         let ticket = self.unused.pop().unwrap_or_else(|| {
             self.requests.push(None);
             (self.requests.len() - 1) as Ticket
@@ -313,8 +316,17 @@ impl Core {
         if slot.requests >= self.job.requests_per_connection {
             slot.is_retiring = true;
         }
-        self.requests[ticket as usize] =
-            Some(Pending { due, lateness, sent: now, item, lot, slot: index, place, serial: self.serial });
+        self.requests[ticket as usize] = Some(Pending {
+            due,
+            lateness,
+            sent: now,
+            item,
+            lot,
+            resends,
+            slot: index,
+            place,
+            serial: self.serial,
+        });
         self.sent.push_back((now, ticket, self.serial));
         self.in_flight += 1;
         let request = &self.job.items[item].request;
