@@ -69,7 +69,11 @@ fn check_outputs(options: &LoadOptions) -> Result<(), Problem> {
 fn conclude(outcome: &Outcome, options: &LoadOptions, mut failures: Vec<String>) -> Result<(), Problem> {
     failures.extend(report::write(outcome, &options.report));
     if outcome.measure.answered() == 0 {
-        failures.insert(0, "no request was answered".to_owned());
+        let why = match outcome.measure.sent {
+            0 if !options.warmup.is_zero() => " after the --warmup, which --requests counts too",
+            _ => "",
+        };
+        failures.insert(0, format!("no request was answered{why}"));
     }
     if !failures.is_empty() {
         return Err(Problem::Failed(failures.join("\npinion-load: ")));

@@ -143,6 +143,9 @@ fn check(options: &LoadOptions) -> Result<(), Problem> {
     if options.duration.is_zero() {
         return wrong("a run needs a --duration above zero");
     }
+    if options.rate == Rate::Max && matches!(options.arrivals, Arrivals::Poisson) {
+        return wrong("--rate max is a closed loop, which has no --arrivals");
+    }
     if options.requests == Some(0) {
         return wrong("a run needs --requests above zero");
     }

@@ -234,6 +234,7 @@ fn nothing_to_connect_to_is_a_failure_and_nonsense_a_usage_error() {
         &["--rate", "0", "http://a/"],
         &["--duration", "0", "http://127.0.0.1:1/"],
         &["-n", "0", "http://127.0.0.1:1/"],
+        &["--rate", "max", "--arrivals", "poisson", "http://127.0.0.1:1/"],
         &["--stage", "5:0s", "http://127.0.0.1:1/"],
         &[],
     ] {

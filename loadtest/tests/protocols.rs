@@ -315,6 +315,16 @@ fn the_knee_of_a_server_with_two_workers_is_found() {
     }
 }
 
+/// The message is no content of the handshake.
+#[test]
+fn a_given_message_goes_over_a_web_socket() {
+    let origin = Origin::start("epoll", &[]);
+    let url = format!("ws://{}/", origin.address);
+    let report = load(&[&LOAD[..], &["--body", "hello", &url]].concat());
+    check_all_answered(&report, 100);
+    assert_eq!(report["content_bytes"], 500);
+}
+
 /// A peer that refuses every stream: each request is sent six times, and then it has failed.
 #[test]
 fn what_is_refused_for_ever_is_not_sent_for_ever() {

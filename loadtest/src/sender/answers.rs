@@ -169,6 +169,7 @@ impl Core {
         let Pending { due, lateness, item, lot, resends, .. } = *pending;
         let waiting = Waiting { due, lateness, item, lot, resends: resends + 1 };
         self.pools[group].waiting.push_front(waiting);
+        self.job.totals.sent.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The requests on a connection that ended: sent again where nothing can have come of them, else failed.
