@@ -62,7 +62,11 @@ pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Pr
 
 fn check_outputs(options: &LoadOptions) -> Result<(), Problem> {
     let ReportOptions { json, html, hgrm, hlog, .. } = &options.report;
-    report::check_outputs([json, html, hgrm, hlog, &options.samples].into_iter().flatten())
+    let files = [html, hgrm, hlog, &options.samples];
+    if files.into_iter().flatten().any(|path| path.as_os_str() == "-") {
+        return Err(Problem::Usage("of the outputs only --json can go to stdout (`-`)".to_owned()));
+    }
+    report::check_outputs(files.into_iter().chain([json]).flatten())
 }
 
 /// Writes what the user wants of a run, and says what fails it beside the `failures` so far.

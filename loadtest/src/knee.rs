@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::cli::{LoadOptions, Problem, Rate};
+use crate::cli::{Arrivals, LoadOptions, Problem, Rate};
 use crate::generator::{Conditions, Finished, run_once};
 use crate::plot::{self, Axis, Chart, Scale, Series, Unit};
 use crate::report::{show, write_file};
@@ -155,6 +155,11 @@ pub(crate) fn find(
     let Rate::PerSecond(first) = options.rate else {
         return Err(Problem::Usage("--find-knee starts from one --rate".to_owned()));
     };
+    if matches!(options.arrivals, Arrivals::Recorded(_)) {
+        return Err(Problem::Usage(
+            "--find-knee changes the rate; recorded --arrivals have their own".to_owned(),
+        ));
+    }
     let mut trials: Vec<Trial> = Vec::new();
     let mut try_rate = |rate: f64| -> Result<Verdict, Problem> {
         let mut options = options.clone();

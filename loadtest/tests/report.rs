@@ -210,6 +210,9 @@ fn outputs_that_can_not_be_written_are_named_before_the_run() {
         let problem = text(&output.stderr);
         assert!(problem.contains(&format!("can't write {path}: ")), "{problem}");
     }
+    assert_eq!(program(&["--html", "-", "http://127.0.0.1:1/"]).output().unwrap().status.code(), Some(2));
+    let knee = ["--find-knee", "p99 < 1s", "--samples", "x.csv", "http://127.0.0.1:1/"];
+    assert_eq!(program(&knee).output().unwrap().status.code(), Some(2));
     // The trial leaves nothing behind.
     let kept = format!("{folder}/report.json");
     assert!(!program(&["--json", &kept, "http://127.0.0.1:1/"]).output().unwrap().status.success());

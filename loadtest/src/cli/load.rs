@@ -211,7 +211,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", requires = "replay")]
     pub(crate) speed: f64,
     /// Find the highest rate at which this holds, for example 'p99 < 10ms'
-    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["stage", "replay"])]
+    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["stage", "replay", "samples", "assertions", "hgrm", "hlog", "until_ci"])]
     pub(crate) find_knee: Option<Knee>,
     /// Seed of random arrivals, targets and bodies
     #[arg(long, default_value_t = 1, value_name = "N")]

@@ -18,11 +18,11 @@ use super::answer::{Content, Cut, Plan, Refusal, has_content};
 use super::connection::Facts;
 use super::content::{Echo, Pace, Source, header_pairs, pattern, reason};
 use super::memo::Memo;
-use super::request::Request;
+use super::request::{self, Request};
 use super::state::{Busy, Thread};
 use super::websocket;
 use super::wire::{Stream, Wire};
-use crate::message::{Body, Framing, HEAD_BYTES_MAX, head_length, is_token};
+use crate::message::{Body, Framing, HEAD_BYTES_MAX, head_length};
 
 /// Answers up to this size go out in one write with their heads; larger ones from the pattern itself.
 const COALESCE_BYTES: u64 = 16 * 1024;
@@ -127,11 +127,8 @@ impl<S: Stream> Connection<S> {
                 searched = 0;
             }
             let ahead = &self.input[self.taken..];
-            // A method is a token: whoever begins with something else, as TLS does, never ends this head.
-            if ahead.first().is_some_and(|&byte| byte != b'\r' && !is_token(byte)) {
-                return Err(Stop::Refused((400, "no request line")));
-            }
             let length = head_length(ahead, searched);
+            request::check_begin(ahead).map_err(Stop::Refused)?;
             searched = ahead.len();
             if length.unwrap_or(searched) > HEAD_BYTES_MAX {
                 return Err(Stop::Refused((431, "request head too long")));
