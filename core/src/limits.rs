@@ -37,8 +37,9 @@ pub const PROXY_CONNECTIONS_DEFAULT: u64 = 262_144;
 pub const CLUSTER_CONNECTIONS_DEFAULT: u64 = 1_024;
 /// Requests that may wait for an upstream connection, per cluster, whole proxy: 503 `UO`. Key `pending`.
 pub const CLUSTER_PENDING_DEFAULT: u64 = 1_024;
-/// Idle upstream connections kept per endpoint and shard. Key `idle_connections`.
-pub const ENDPOINT_IDLE_DEFAULT: usize = 256;
+/// Idle upstream connections kept per endpoint and shard: as many as a cluster may have, because a pool below the
+/// requests in flight connects anew for the difference, at twice the cost of a request. Key `idle_connections`.
+pub const ENDPOINT_IDLE_DEFAULT: usize = CLUSTER_CONNECTIONS_DEFAULT as usize;
 /// Memory of pooled buffers per shard: connections beyond wait for a buffer, then 503. Key `shard_memory`.
 pub const SHARD_MEMORY_DEFAULT: usize = 256 * 1024 * 1024;
 

@@ -198,16 +198,7 @@ fn core_is_pure() {
 #[test]
 fn runtimes_stay_in_their_places() {
     const PLACES: [(&str, &[&str]); 2] = [
-        (
-            "monoio",
-            &[
-                "proxy/src/net/",
-                "proxy/src/net.rs",
-                "proxy/src/shard/",
-                "proxy/src/shard.rs",
-                "proxy/src/sys/",
-            ],
-        ),
+        ("io_uring", &["proxy/src/boot/probe.rs", "proxy/src/sys/"]),
         ("axum", &["proxy/src/admin/", "proxy/src/admin.rs"]),
     ];
     const SHARD: [&str; 4] =

@@ -43,7 +43,7 @@ fn drawn(outcome: &Outcome, random: &mut Random) -> Vec<Figures> {
                 .collect();
             // The order of a pair of the same program means nothing.
             let same = rounds.clone();
-            let series = Series { rounds, same, merged: finding.merged, overall: [0.0; 2] };
+            let series = Series { rounds, same, merged: finding.merged, sound: 1.0, overall: [0.0; 2] };
             Figures { measure: finding.measure, threshold: finding.threshold, judged: true, series }
         })
         .collect()
@@ -65,4 +65,24 @@ pub(crate) fn read(file: &Path) -> Result<Calibration, Problem> {
         timed.map(move |finding| (key(finding.measure), finding.series.clone()))
     });
     Ok(all.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(name: &str) -> std::path::PathBuf {
+        let here =
+            std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+        Path::new(&here).join(name)
+    }
+
+    #[test]
+    fn only_a_program_against_itself_is_a_calibration() {
+        let calibration = read(&data("tests/data/aa-saturated.jsonl")).unwrap();
+        let rounds = &calibration[&("http1-saturated".to_owned(), Measure::Cpu)];
+        assert_eq!(rounds.len(), 40);
+        assert!(read(&data("runs/planted-cpu.jsonl")).unwrap_err().contains("sides differ"));
+        assert!(read(&data("tests/data/none.jsonl")).is_err());
+    }
 }

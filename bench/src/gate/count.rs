@@ -2,8 +2,9 @@
 //!
 //! Each is the cost of many requests less the cost of fewer, divided by the difference: what is left is
 //! neither the program's start nor that of a connection. One request at a time, all programs in turns on
-//! one CPU, the program does the same for each, whatever else the machine is doing: on two CPUs it is
-//! chance whether an answer is there before the program looks, and the count varies by a percent.
+//! one CPU, client and origin with the lowest priority: so the program does the same for each, whatever
+//! else the machine is doing. Otherwise it is chance whether an answer is there before the program looks,
+//! and a busy machine makes a count vary by percents.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -78,7 +79,7 @@ pub(crate) fn per_request(
             }
         }
         _ => {
-            let stage = Stage::start(setting, side, scenario, Layout::Lockstep)?;
+            let stage = Stage::start(setting, side, scenario, Layout::Counting(&[], 1))?;
             let processes = cpu::tree(stage.subject.id());
             // The first connection of all sets things up that stay.
             client(setting, &stage, scenario, count.requests[0]).and_then(succeeded)?;
@@ -111,7 +112,7 @@ fn under_callgrind(
         "--tool=callgrind".to_owned(),
         format!("--callgrind-out-file={}", out.display()),
     ];
-    let stage = Stage::start(setting, side, scenario, Layout::Under(&tool, CALLGRIND_SLOWDOWN))?;
+    let stage = Stage::start(setting, side, scenario, Layout::Counting(&tool, CALLGRIND_SLOWDOWN))?;
     let process = stage.subject.id();
     client(setting, &stage, scenario, requests).and_then(succeeded)?;
     // Its status is its own business; what counts is what callgrind wrote.
@@ -131,7 +132,7 @@ fn total(text: &str) -> Option<f64> {
 
 /// A closed loop on one connection.
 fn client_command(setting: &Setting<'_>, stage: &Stage<'_>, scenario: &Scenario, requests: u64) -> Command {
-    let mut client = setting.batch(setting.load);
+    let mut client = setting.yielding(setting.load);
     client.args(["--quiet", "--rate", "max", "--connections", "1", "--duration", "10m", "--timeout", "60s"]);
     client.args(["--requests", &requests.to_string(), "--json", "-"]);
     client.arg(format!("http://{}{}", stage.listen, scenario.path()));

@@ -15,7 +15,7 @@ type Numbered<'a> = (f64, &'a Report);
 pub(crate) fn render(name: &str, reports: &[Report]) -> String {
     let numbered: Vec<Numbered<'_>> =
         reports.iter().enumerate().map(|(at, report)| ((at + 1) as f64, report)).collect();
-    let mut sections = vec![("Gates".to_owned(), table(&numbered))];
+    let mut sections = Vec::new();
     let mut scenarios: Vec<&str> = Vec::new();
     for outcome in reports.iter().flat_map(|report| &report.scenarios) {
         if !scenarios.contains(&outcome.scenario.as_str()) {
@@ -23,12 +23,12 @@ pub(crate) fn render(name: &str, reports: &[Report]) -> String {
         }
     }
     for scenario in scenarios {
-        let charts: Vec<String> = std::iter::once(changes(scenario, &numbered))
-            .chain(Measure::ALL.iter().filter_map(|&measure| levels(scenario, measure, &numbered)))
-            .map(|chart| format!("<figure>{}</figure>", chart.svg()))
-            .collect();
+        let charts =
+            Measure::ALL.iter().filter_map(|&measure| charts(scenario, measure, &numbered)).flatten();
+        let charts: Vec<String> = charts.map(|chart| format!("<figure>{}</figure>", chart.svg())).collect();
         sections.push((scenario.to_owned(), charts.concat()));
     }
+    sections.push(("Gates".to_owned(), table(&numbered)));
     let sections: Vec<(&str, String)> =
         sections.iter().map(|(heading, html)| (heading.as_str(), html.clone())).collect();
     page(&format!("Gate history: {name}"), &sections)
@@ -69,40 +69,43 @@ fn findings<'a>(
     })
 }
 
-/// Change against the base, with its interval, of all measures.
-fn changes(scenario: &str, reports: &[Numbered<'_>]) -> Chart {
-    let percent = |ratio: f64| (ratio - 1.0) * 100.0;
-    let series = Measure::ALL.iter().filter_map(|&measure| {
-        let points: Vec<(f64, f64)> = findings(scenario, measure, reports)
-            .map(|(number, finding)| (number, percent(finding.ratio)))
-            .collect();
-        let bounds = |(number, finding): (f64, &Finding)| {
-            Some((number, percent(finding.low?), percent(finding.high?)))
-        };
-        let band = findings(scenario, measure, reports).filter_map(bounds).collect();
-        (!points.is_empty()).then(|| Series { name: measure.label().to_owned(), points, band })
-    });
-    chart(format!("{scenario}: change against the base"), "change", Unit::Percent, series.collect())
-}
-
-/// The level of one measure, if the record has any.
-fn levels(scenario: &str, measure: Measure, reports: &[Numbered<'_>]) -> Option<Chart> {
+/// The change against the base with its interval, and the level, of one measure, if the record has it.
+fn charts(scenario: &str, measure: Measure, reports: &[Numbered<'_>]) -> Option<[Chart; 2]> {
     let series = |name: &str, value: fn(&Finding) -> f64| Series {
         name: name.to_owned(),
         points: findings(scenario, measure, reports).map(|(number, f)| (number, value(f))).collect(),
         band: Vec::new(),
     };
-    let candidate = series("candidate", |finding| finding.candidate);
-    if candidate.points.is_empty() {
+    let mut change = series("candidate against base", |finding| percent(finding.ratio));
+    if change.points.is_empty() {
         return None;
     }
+    // As wide as half the way to the neighbours: a single gate has one to be seen, too.
+    let bounds = |(number, finding): (f64, &Finding)| {
+        let (low, high) = (percent(finding.low?), percent(finding.high?));
+        Some([(number - 0.25, low, high), (number + 0.25, low, high)])
+    };
+    change.band = findings(scenario, measure, reports).filter_map(bounds).flatten().collect();
+    let ends = [0.5, reports.len() as f64 + 0.5];
+    let none =
+        Series { name: "no change".to_owned(), points: ends.map(|x| (x, 0.0)).into(), band: Vec::new() };
     let unit = match measure {
         Measure::P50 | Measure::P99 | Measure::P999 | Measure::Cpu => Unit::Nanos,
         Measure::MemoryIdle | Measure::MemoryLoaded => Unit::Bytes,
         Measure::SystemCalls | Measure::Instructions => Unit::Plain,
     };
-    let title = format!("{scenario}: {}", measure.label());
-    Some(chart(title, measure.label(), unit, vec![candidate, series("base", |finding| finding.base)]))
+    let levels =
+        vec![series("candidate", |finding| finding.candidate), series("base", |finding| finding.base)];
+    let title = |what: &str| format!("{scenario}: {}{what}", measure.label());
+    Some([
+        chart(title(", change"), "change", Unit::Percent, vec![change, none]),
+        chart(title(""), measure.label(), unit, levels),
+    ])
+}
+
+/// A ratio as a change in percent.
+fn percent(ratio: f64) -> f64 {
+    (ratio - 1.0) * 100.0
 }
 
 fn chart(title: String, label: &str, unit: Unit, series: Vec<Series>) -> Chart {

@@ -81,11 +81,13 @@ fn scenario(outcome: &Outcome) -> String {
 fn row(finding: &Finding) -> String {
     let show = |value| finding.measure.show(value);
     let percent = |share: f64| format!("{:+.1} %", share * 100.0);
+    let change = if finding.rounds == 0 { "-".to_owned() } else { percent(finding.ratio - 1.0) };
     let interval = match (finding.low, finding.high) {
         (Some(low), Some(high)) => format!(" ({} … {})", percent(low - 1.0), percent(high - 1.0)),
         _ => String::new(),
     };
     let verdict = match (finding.verdict, finding.more_rounds) {
+        (Verdict::CantTell, _) if finding.rounds == 0 => "can't tell, no sound round".to_owned(),
         (Verdict::CantTell, Some(more)) => format!("can't tell, needs about {more} more rounds"),
         (Verdict::CantTell, None) if finding.measure.is_counted() => {
             "can't tell, its counts differ".to_owned()
@@ -95,13 +97,85 @@ fn row(finding: &Finding) -> String {
         (verdict, _) => format!("**{}**", verdict.label()),
     };
     format!(
-        "| {} | {} | {} | {}{interval} | {:.1} % | {:.1} % | {} |\n",
+        "| {} | {} | {} | {}{interval} | {:.1} % | {} | {} |\n",
         finding.measure.label(),
         show(finding.base),
         show(finding.candidate),
-        percent(finding.ratio - 1.0),
+        change,
         finding.threshold * 100.0,
-        finding.spread * 100.0,
+        if finding.rounds == 0 { "-".to_owned() } else { format!("{:.1} %", finding.spread * 100.0) },
         if finding.judged { verdict } else { format!("({verdict})") },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::measure::Measure;
+
+    fn finding(verdict: Verdict, rounds: usize, more_rounds: Option<u64>, judged: bool) -> Finding {
+        Finding {
+            measure: Measure::Cpu,
+            base: 10_000.0,
+            candidate: 10_500.0,
+            ratio: 1.05,
+            low: Some(1.04),
+            high: Some(1.06),
+            threshold: 0.03,
+            spread: 0.012,
+            rounds,
+            merged: 1,
+            p_worse: None,
+            p_better: None,
+            verdict,
+            more_rounds,
+            judged,
+            series: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_verdict_reads_as_what_it_is() {
+        let worse = row(&finding(Verdict::Worse, 16, None, true));
+        let expected = "| CPU per request | 10.0 µs | 10.5 µs | +5.0 % (+4.0 % … +6.0 %) | 3.0 % | 1.2 % | **worse** |\n";
+        assert_eq!(worse, expected);
+        let verdict = |finding: Finding| {
+            let row = row(&finding);
+            row.trim_end_matches(" |\n").rsplit("| ").next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(verdict(finding(Verdict::Same, 16, None, true)), "same");
+        assert_eq!(verdict(finding(Verdict::Better, 16, None, false)), "(**better**)");
+        assert_eq!(
+            verdict(finding(Verdict::CantTell, 16, Some(40), true)),
+            "can't tell, needs about 40 more rounds"
+        );
+        assert_eq!(
+            verdict(finding(Verdict::CantTell, 16, None, true)),
+            "can't tell, and more rounds hardly would"
+        );
+        assert_eq!(verdict(finding(Verdict::CantTell, 0, Some(9), true)), "can't tell, no sound round");
+    }
+
+    #[test]
+    fn a_scenario_says_what_is_missing_in_doubt_and_lost() {
+        let outcome = Outcome {
+            scenario: "small".to_owned(),
+            rounds: 8,
+            errors: [(0, 100), (3, 100)],
+            doubted: 2,
+            doubt: Some("it came late".to_owned()),
+            missing: vec![Measure::Instructions],
+            findings: Vec::new(),
+        };
+        let text = scenario(&outcome);
+        for part in [
+            "### small, 8 rounds",
+            "Not measured: instructions per request",
+            "of 2 of 16 runs, which are left out: it came late.",
+            "**3 of 100 requests failed at the candidate.**",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("at the base"), "{text}");
+    }
 }

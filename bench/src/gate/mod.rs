@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use options::Options;
 
+use self::measure::Measure;
 use crate::machine::Machine;
 use crate::signals::Stop;
 use crate::{Problem, cpu, programs};
@@ -123,6 +124,9 @@ fn gate(options: &Options) -> Result<bool, Failure> {
     let fail = Failure::Failed;
     let load = programs::load(options.build).map_err(fail)?;
     let bench = programs::own().map_err(fail)?;
+    if let Some(folder) = &options.keep {
+        std::fs::create_dir_all(folder).map_err(|e| fail(format!("can't make {}: {e}", folder.display())))?;
+    }
     let folder = tempfile::tempdir().map_err(|e| fail(format!("no temporary folder: {e}")))?;
     let target = programs::target_folder(&bench).map_err(fail)?;
     let builder = Builder { repository: repository.as_ref(), target: &target, folder: folder.path() };
@@ -137,13 +141,20 @@ fn gate(options: &Options) -> Result<bool, Failure> {
         ready: options.ready.clone(),
         patience: options.patience,
         driver: options.driver.clone(),
+        nice: options.nice,
     };
+    if options.nice != 0 {
+        // The kernel may weigh sessions against each other before it looks at niceness. Where it has no such
+        // groups, or we may not, niceness is what there is.
+        let _ = std::fs::write("/proc/self/autogroup", options.nice.to_string());
+    }
     let stop = Stop::watch().map_err(fail)?;
     let gate = Gate {
         setting: &setting,
         sides: &sides,
         counter: Counter::detect(),
         stop: &stop,
+        keep: options.keep.as_deref(),
         deadline: began + options.time_limit,
         timed: !options.only_counted(),
         counted: !options.only_timed(),
@@ -199,7 +210,9 @@ fn measure(
         let found = gate.run(&scenario, options.rounds.unwrap_or(scenario.rounds))?;
         runs.push((scenario, found));
     }
-    let scenarios = report::judge(runs, options.alpha, options.advisory, calibration);
+    let is_judged =
+        |measure: Measure| !options.accept.contains(&measure) && (measure.is_counted() || !options.advisory);
+    let scenarios = report::judge(runs, options.alpha, is_judged, calibration);
     let described = |side: &Side| Described { label: side.label.clone(), commit: side.commit.clone() };
     Ok(Report {
         format: report::FORMAT,

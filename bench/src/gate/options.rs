@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::measure::Measure;
 use super::statistics::ROUNDS_MAX;
 use crate::units;
 
@@ -65,6 +66,9 @@ pub(crate) struct Options {
     /// Show what the timed measures say without judging by it
     #[arg(long)]
     pub(crate) advisory: bool,
+    /// Show this measure without judging by it: `instructions`; may be given many times
+    #[arg(long, value_name = "MEASURE")]
+    pub(crate) accept: Vec<Measure>,
     /// The chance that a gate without any difference says worse of anything
     #[arg(long, default_value_t = 0.01, value_name = "SHARE", value_parser = alpha)]
     pub(crate) alpha: f64,
@@ -80,6 +84,10 @@ pub(crate) struct Options {
     /// CPUs of client and origin (default: all others)
     #[arg(long, value_name = "CPUS")]
     other_cpus: Option<String>,
+    /// Niceness of all programs in an open loop: below 0, which root may ask for, others disturb less
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i32).range(-20..=19))]
+    pub(crate) nice: i32,
     /// Pinion's driver
     #[arg(long, default_value = "auto", value_parser = ["auto", "io_uring", "epoll"])]
     pub(crate) driver: String,
@@ -95,6 +103,9 @@ pub(crate) struct Options {
     /// Write everything as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Keep the load generator's report of every run in a folder, for `pinion-load compare`
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
     /// Append a line to the record of this name
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = RECORD)]
     pub(crate) record: Option<String>,

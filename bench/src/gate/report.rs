@@ -71,11 +71,11 @@ impl Outcome {
 /// A/A pairs of earlier runs on this machine, by scenario and measure.
 pub(crate) type Calibration = BTreeMap<(String, Measure), Vec<[f64; 2]>>;
 
-/// Judges all scenarios of a gate together.
+/// Judges all scenarios of a gate together. `is_judged` says which measures count.
 pub(crate) fn judge(
     runs: Vec<(Scenario, Runs)>,
     alpha: f64,
-    advisory: bool,
+    is_judged: impl Fn(Measure) -> bool,
     calibration: &Calibration,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
@@ -83,7 +83,8 @@ pub(crate) fn judge(
     for (at, (scenario, runs)) in runs.into_iter().enumerate() {
         let mut findings = Vec::new();
         for (measure, counts) in &runs.counts {
-            findings.push(verdict::judge_counts(*measure, counts, scenario.judge[measure].0));
+            let threshold = scenario.judge[measure].0;
+            findings.push(verdict::judge_counts(*measure, counts, threshold, is_judged(*measure)));
         }
         for (&measure, threshold) in scenario.judge.iter().filter(|(measure, _)| !measure.is_counted()) {
             let Some(mut series) = runs.series(measure) else { continue };
@@ -92,7 +93,7 @@ pub(crate) fn judge(
             {
                 series.same.extend(pairs);
             }
-            figures.push(Figures { measure, threshold: threshold.0, judged: !advisory, series });
+            figures.push(Figures { measure, threshold: threshold.0, judged: is_judged(measure), series });
             places.push(at);
         }
         let (doubted, doubt) = runs.doubts();

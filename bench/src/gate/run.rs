@@ -14,6 +14,7 @@
 //! A percentile needs requests beyond it. Where a run has too few, the histograms of several rounds are
 //! merged into one: exactly, as if they had been one longer run.
 
+use std::path::Path;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
@@ -25,6 +26,7 @@ use super::scenario::Scenario;
 use super::side::Side;
 use super::stage::Setting;
 use crate::Problem;
+use crate::quantile::quantile;
 use crate::signals::Stop;
 
 /// Requests beyond a percentile that make it worth the name.
@@ -49,6 +51,8 @@ pub(crate) struct Series {
     pub(crate) same: Vec<[f64; 2]>,
     /// How many rounds were merged into one.
     pub(crate) merged: usize,
+    /// The share of rounds that could be used.
+    pub(crate) sound: f64,
     /// The figure of all runs of a side: the percentile of all requests, else the median.
     pub(crate) overall: [f64; 2],
 }
@@ -60,6 +64,8 @@ pub(crate) struct Gate<'a> {
     pub(crate) sides: &'a [Side; 2],
     pub(crate) counter: Counter,
     pub(crate) stop: &'a Stop,
+    /// Where the generator's reports are kept, if they are.
+    pub(crate) keep: Option<&'a Path>,
     /// When to stop measuring.
     pub(crate) deadline: Instant,
     /// Whether to leave the noisy or the counted measures out.
@@ -101,10 +107,20 @@ impl Gate<'_> {
                     })
                     .map_err(|e| format!("{}: {}: {e}", scenario.name, side.label))?;
                 runs.samples.push(sample);
+                self.keep(scenario, run)?;
             }
             eprintln!("{:<24} round {:>3} of {rounds}  {}", scenario.name, round + 1, runs.last_round());
         }
         Ok(runs)
+    }
+
+    /// Keeps the generator's report of a run, if that is wanted and it made one.
+    fn keep(&self, scenario: &Scenario, run: usize) -> Result<(), Problem> {
+        let report = self.setting.folder.join(sample::REPORT);
+        let Some(folder) = self.keep.filter(|_| report.is_file()) else { return Ok(()) };
+        let side = ["base", "candidate"][side_of(run)];
+        let kept = folder.join(format!("{}-{:03}-{side}.json", scenario.name, run + 1));
+        std::fs::copy(&report, &kept).map(drop).map_err(|e| format!("can't write {}: {e}", kept.display()))
     }
 
     fn is_over(&self) -> bool {
@@ -167,21 +183,21 @@ impl Runs {
     /// A measure's figures; `None` if not every run has it. Latencies that the generator does not vouch
     /// for are left out, with their whole round.
     pub(crate) fn series(&self, measure: Measure) -> Option<Series> {
-        let Some(quantile) = measure.quantile() else { return self.plain(measure) };
+        let Some(share) = measure.quantile() else { return self.plain(measure) };
         let histograms: Option<Vec<&Histogram<u64>>> =
             self.samples.iter().map(|sample| sample.latency.as_ref()).collect();
         let Some(histograms) = histograms.filter(|histograms| !histograms.is_empty()) else {
             return self.plain(measure);
         };
         let fewest = histograms.iter().map(|histogram| histogram.len()).min().unwrap_or(0);
-        let merged = merged_rounds(fewest, quantile);
+        let merged = merged_rounds(fewest, share);
         let value = |runs: &[usize]| {
             let mut all = histograms[runs[0]].clone();
             for &run in &runs[1..] {
                 // They have the same form: both are the generator's.
                 let _ = all.add(histograms[run]);
             }
-            all.value_at_quantile(quantile) as f64
+            all.value_at_quantile(share) as f64
         };
         let sound = |run: &usize| self.samples[*run].doubt.is_none();
         let groups = |mut pairs: Vec<[usize; 2]>| -> Vec<[f64; 2]> {
@@ -196,10 +212,12 @@ impl Runs {
             let sound: Vec<usize> = all.clone().filter(sound).collect();
             value(&if sound.is_empty() { all.collect() } else { sound })
         };
+        let usable = self.pairs().iter().filter(|pair| pair.iter().all(sound)).count();
         Some(Series {
             rounds: groups(self.pairs()),
             same: groups(self.same_pairs()),
             merged,
+            sound: usable as f64 / self.rounds().max(1) as f64,
             overall: [of_side(0), of_side(1)],
         })
     }
@@ -209,10 +227,12 @@ impl Runs {
             self.samples.iter().map(|sample| sample.values.get(&measure).copied()).collect();
         let values = values.filter(|values| !values.is_empty())?;
         let of = |pairs: Vec<[usize; 2]>| pairs.into_iter().map(|pair| pair.map(|run| values[run])).collect();
-        let overall = [0, 1].map(|side| {
-            median((0..values.len()).filter(|&run| side_of(run) == side).map(|run| values[run]).collect())
-        });
-        Some(Series { rounds: of(self.pairs()), same: of(self.same_pairs()), merged: 1, overall })
+        let of_side = |side| {
+            let runs = (0..values.len()).filter(|&run| side_of(run) == side);
+            quantile(runs.map(|run| values[run]).collect(), 0.5).unwrap_or(0.0)
+        };
+        let overall = [of_side(0), of_side(1)];
+        Some(Series { rounds: of(self.pairs()), same: of(self.same_pairs()), merged: 1, sound: 1.0, overall })
     }
 
     /// The runs of base and candidate in each round.
@@ -235,7 +255,7 @@ impl Runs {
             let sample = &self.samples[run];
             let cpu = sample.values.get(&Measure::Cpu).map(|&value| Measure::Cpu.show(value));
             let p99 = sample.latency.as_ref().map(|latency| latency.value_at_quantile(0.99) as f64);
-            let p99 = p99.or(sample.values.get(&Measure::P99).copied()).map(|p99| Measure::P99.show(p99));
+            let p99 = p99.map(|p99| Measure::P99.show(p99));
             format!(
                 "CPU {} p99 {}{}",
                 cpu.as_deref().unwrap_or("-"),
@@ -249,16 +269,10 @@ impl Runs {
 
 /// How many rounds make one figure of a percentile: a power of two, so that merged rounds hold as many
 /// of either order.
-fn merged_rounds(requests: u64, quantile: f64) -> usize {
-    let beyond = requests as f64 * (1.0 - quantile);
+fn merged_rounds(requests: u64, share: f64) -> usize {
+    let beyond = requests as f64 * (1.0 - share);
     let wanted = (BEYOND_MIN / beyond.max(0.01)).ceil().max(1.0);
     (wanted as usize).next_power_of_two()
-}
-
-/// The median of unsorted values.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    super::statistics::median(&values)
 }
 
 #[cfg(test)]

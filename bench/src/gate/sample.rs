@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
+use pinion_load::result::Report;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -15,6 +14,9 @@ use super::side::Side;
 use super::stage::{Layout, Setting, Stage, resident_bytes};
 use crate::process::{Process, command_line};
 use crate::{Problem, cpu};
+
+/// The name of the generator's report in the gate's folder.
+pub(crate) const REPORT: &str = "load.json";
 
 /// How often memory is looked at while the load runs.
 const POLL: Duration = Duration::from_millis(20);
@@ -53,7 +55,7 @@ fn open_loop(setting: &Setting<'_>, side: &Side, scenario: &Scenario, rate: f64)
     let mut sample = Sample::default();
     let idle = resident_bytes(&cpu::tree(stage.subject.id()));
     sample.values.insert(Measure::MemoryIdle, idle as f64);
-    let report = setting.folder.join("load.json");
+    let report = setting.folder.join(REPORT);
     let url = format!("http://{}{}", stage.listen, scenario.path());
     let client = |duration: Duration| {
         let mut client = setting.on(&setting.other_cpus, setting.load);
@@ -71,7 +73,7 @@ fn open_loop(setting: &Setting<'_>, side: &Side, scenario: &Scenario, rate: f64)
     let loaded = attend(&mut stage, load, scenario, scenario.load.measure, true)?;
     let nanos = cpu::run_nanos(&processes).saturating_sub(before);
     sample.values.insert(Measure::MemoryLoaded, loaded as f64);
-    read_report(&std::fs::read_to_string(&report).unwrap_or_default(), &mut sample)?;
+    take(&Report::read(&report).map_err(|e| e.to_string())?, &mut sample);
     if sample.answered == 0 {
         return Err(format!("{} answered no request\n{}", side.label, stage.subject.output()));
     }
@@ -149,52 +151,12 @@ fn lockstep(
     Ok(sample)
 }
 
-/// Reads the generator's report.
-fn read_report(text: &str, sample: &mut Sample) -> Result<(), Problem> {
-    let report: Value =
-        serde_json::from_str(text).map_err(|e| format!("the generator's report can't be read: {e}"))?;
-    let number =
-        |name: &str| report[name].as_u64().ok_or_else(|| format!("the generator's report has no {name}"));
-    sample.answered = number("answered")?;
-    let statuses = report["statuses"].as_object().into_iter().flatten();
-    let refused = statuses.filter(|(status, _)| status.parse().is_ok_and(|status: u16| status >= 400));
-    sample.errors = number("failed")? + refused.filter_map(|(_, count)| count.as_u64()).sum::<u64>();
-    if report["certified"]["valid"] == false {
-        let reasons = report["certified"]["reasons"].as_array().into_iter().flatten();
-        let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
-        sample.doubt = Some(reasons.join("; "));
+/// What the generator's report says.
+fn take(report: &Report, sample: &mut Sample) {
+    sample.answered = report.answered;
+    sample.errors = report.errors_total;
+    if !report.certified.valid {
+        sample.doubt = Some(report.certified.reasons.join("; "));
     }
-    sample.latency = histogram(&report["latency"]["hdr"]);
-    if sample.latency.is_none() {
-        for (measure, name) in [(Measure::P50, "p50"), (Measure::P99, "p99"), (Measure::P999, "p99.9")] {
-            if let Some(nanos) = report["latency"]["percentiles_nanos"][name].as_f64() {
-                sample.values.insert(measure, nanos);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A histogram in the base64 of its public binary form.
-fn histogram(value: &Value) -> Option<Histogram<u64>> {
-    let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str()?).ok()?;
-    Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reports_are_read_with_their_doubts() {
-        let mut sample = Sample::default();
-        let report = r#"{"answered": 97, "failed": 2, "statuses": {"200": 96, "503": 1},
-            "certified": {"valid": false, "reasons": ["late by 3 ms", "CPU taken"]},
-            "latency": {"percentiles_nanos": {"p50": 1000, "p99": 2000, "p99.9": 3000}}}"#;
-        read_report(report, &mut sample).unwrap();
-        assert_eq!((sample.answered, sample.errors), (97, 3));
-        assert_eq!(sample.doubt.as_deref(), Some("late by 3 ms; CPU taken"));
-        assert_eq!(sample.values[&Measure::P99], 2000.0);
-        assert!(read_report("{}", &mut sample).unwrap_err().contains("answered"));
-    }
+    sample.latency = Some(report.latency.histogram());
 }

@@ -139,19 +139,27 @@ fn filled(word: &str, place: Place<'_>) -> String {
 }
 
 /// Builds sides, each into a folder of its own under `folder`.
+///
+/// ```text
+/// TARGET/release        the work tree's build
+/// TARGET/gate/tree      where a revision is checked out while it is built
+/// TARGET/gate/target    its build: begins as a copy of the work tree's, so that dependencies are there
+/// TARGET/gate/COMMIT    what came of it; kept, for a commit never changes
+/// ```
+///
+/// Revisions do not build in the work tree's folder: cargo takes the packages of two checkouts for the
+/// same ones, and each build would undo the other.
 pub(crate) struct Builder<'a> {
     /// The repository of revisions, if there is one.
     pub(crate) repository: Option<&'a Repository>,
-    /// Cargo's target folder. The builds share it, so that only what differs is built twice: with one
-    /// lock file, dependencies are the same.
+    /// Cargo's target folder.
     pub(crate) target: &'a Path,
     /// Where programs are copied to.
     pub(crate) folder: &'a Path,
 }
 
 impl Builder<'_> {
-    /// Builds base and candidate. The work tree is built last, so that cargo's output folder holds it
-    /// afterwards.
+    /// Builds base and candidate, the work tree first: its dependencies are the base's, too.
     ///
     /// # Errors
     /// A build failed, or a program is not there.
@@ -160,7 +168,7 @@ impl Builder<'_> {
         for place in &places {
             fs::create_dir_all(place).map_err(|e| format!("can't make {}: {e}", place.display()))?;
         }
-        if *base == Given::Worktree {
+        if *candidate == Given::Worktree {
             let candidate = self.side(candidate, &places[1])?;
             return Ok([self.side(base, &places[0])?, candidate]);
         }
@@ -187,7 +195,7 @@ impl Builder<'_> {
             }
             Given::Worktree => {
                 let commit = repository()?.described()?;
-                self.build(repository()?.root())?;
+                build(repository()?.root(), self.target)?;
                 let program = copied(&self.target.join("release/pinion"), place)?;
                 let label = format!("work tree ({})", short(&commit));
                 Ok(Side { label, commit: Some(commit), launch: Launch::Pinion(program) })
@@ -197,26 +205,40 @@ impl Builder<'_> {
     }
 
     fn build_commit(&self, repository: &Repository, commit: &str, kept: &Path) -> Result<(), Problem> {
-        // Always the same folder: cargo tells packages apart by their paths, and would otherwise fill
-        // the target folder with copies.
-        let tree = repository.worktree(commit, &self.target.join("gate/tree"))?;
-        self.build(tree.folder())?;
+        let gate = self.target.join("gate");
+        let tree = repository.worktree(commit, &gate.join("tree"))?;
+        let target = gate.join("target");
+        seed(&self.target.join("release"), &target.join("release"))?;
+        build(tree.folder(), &target)?;
         fs::create_dir_all(kept).map_err(|e| format!("can't make {}: {e}", kept.display()))?;
-        copied(&self.target.join("release/pinion"), kept).map(drop)
+        copied(&target.join("release/pinion"), kept).map(drop)
     }
+}
 
-    /// Builds `pinion` of a source folder.
-    fn build(&self, source: &Path) -> Result<(), Problem> {
-        eprintln!("building {} …", source.display());
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        // All packages of the workspace choose the features of dependencies, as in `cargo demo`: its
-        // build and this one share them.
-        command.args(["build", "--release", "--locked", "--bin", "pinion", "--target-dir"]);
-        command.arg(self.target).arg("--manifest-path").arg(source.join("Cargo.toml"));
-        let status = command.status().map_err(|e| format!("can't run cargo: {e}"))?;
-        if status.success() { Ok(()) } else { Err(format!("building {} failed", source.display())) }
+/// Copies what cargo knows and has built, times of change included, by which it tells what is fresh.
+fn seed(from: &Path, to: &Path) -> Result<(), Problem> {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to).map_err(|e| format!("can't make {}: {e}", to.display()))?;
+    for part in ["deps", "build", ".fingerprint"].iter().filter(|part| from.join(part).is_dir()) {
+        let copied = Command::new("cp").args(["-a", "--reflink=auto"]).arg(from.join(part)).arg(to).status();
+        if !copied.is_ok_and(|status| status.success()) {
+            return Err(format!("can't copy {} to {}", from.join(part).display(), to.display()));
+        }
     }
+    Ok(())
+}
+
+/// Builds `pinion` of a source folder.
+fn build(source: &Path, target: &Path) -> Result<(), Problem> {
+    eprintln!("building {} …", source.display());
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // All packages of the workspace choose the features of dependencies, as in `cargo demo`: its build and
+    // this one share them.
+    command.args(["build", "--release", "--locked", "--bin", "pinion", "--target-dir"]);
+    command.arg(target).arg("--manifest-path").arg(source.join("Cargo.toml"));
+    let status = command.status().map_err(|e| format!("can't run cargo: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("building {} failed", source.display())) }
 }
 
 /// Copies a program into a folder, under its name `pinion`.
@@ -273,6 +295,25 @@ mod tests {
         );
         side.configure(scenario, place(folder.path()), 1).unwrap();
         assert_ne!(read(), first);
+    }
+
+    #[test]
+    fn a_seed_keeps_what_is_fresh_fresh() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for file in ["deps/a", ".fingerprint/b/c", "incremental/d"] {
+            fs::create_dir_all(from.join(file).parent().unwrap()).unwrap();
+            fs::write(from.join(file), file).unwrap();
+        }
+        fs::create_dir_all(to.join("deps/stale")).unwrap();
+        seed(&from, &to).unwrap();
+        let changed = |file: PathBuf| fs::metadata(file).unwrap().modified().unwrap();
+        assert_eq!(changed(to.join(".fingerprint/b/c")), changed(from.join(".fingerprint/b/c")));
+        assert!(
+            to.join("deps/a").is_file()
+                && !to.join("deps/stale").exists()
+                && !to.join("incremental").exists()
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! open loop   CPU 0: base or candidate      the other CPUs: client ⇄ … ⇄ origin
 //! lockstep    CPU 0: client ⇄ base or candidate ⇄ origin, in turns under SCHED_BATCH
+//! counting    the same, client and origin with the lowest priority
 //! ```
 
 use std::fs;
@@ -38,21 +39,35 @@ pub(crate) struct Setting<'a> {
     pub(crate) patience: Duration,
     /// Pinion's driver.
     pub(crate) driver: String,
+    /// The niceness of all programs in an open loop.
+    pub(crate) nice: i32,
 }
 
 impl Setting<'_> {
-    /// A command on given CPUs.
+    /// A command on given CPUs, at the priority that was asked for.
     pub(crate) fn on(&self, cpus: &str, program: &Path) -> Command {
         let mut command = Command::new("taskset");
-        command.args(["-c", cpus]).arg(program);
+        command.args(["-c", cpus]);
+        if self.nice != 0 {
+            command.args(["nice", "-n", &self.nice.to_string()]);
+        }
+        command.arg(program);
         command
     }
 
     /// A command on the CPU that all share in lockstep, where no wake-up interrupts whoever runs.
     pub(crate) fn batch(&self, program: &Path) -> Command {
         let first = self.cpus.split([',', '-']).next().unwrap_or("0");
-        let mut command = self.on(first, Path::new("chrt"));
-        command.args(["-b", "0"]).arg(program);
+        let mut command = Command::new("taskset");
+        command.args(["-c", first, "chrt", "-b", "0"]).arg(program);
+        command
+    }
+
+    /// A command on that CPU that waits whenever base or candidate could run: it never has an answer
+    /// ready that they would have had to wait for, however busy the machine is.
+    pub(crate) fn yielding(&self, program: &Path) -> Command {
+        let mut command = self.batch(Path::new("nice"));
+        command.args(["-n", "19"]).arg(program);
         command
     }
 }
@@ -64,9 +79,9 @@ pub(crate) enum Layout<'a> {
     Apart,
     /// All on one CPU.
     Lockstep,
-    /// The same, base or candidate under a tool that counts: the tool with its arguments, and how much
-    /// it slows down.
-    Under(&'a [String], u32),
+    /// All on one CPU, where client and origin give way to base or candidate: for counting. The tool to
+    /// run it under with its arguments (empty: none), and how much that slows down.
+    Counting(&'a [String], u32),
 }
 
 /// Running programs; dropped, they end: base or candidate before its upstream.
@@ -99,23 +114,27 @@ impl<'a> Stage<'a> {
         drop(ports);
         let mut command = match layout {
             Layout::Apart => setting.on(&setting.other_cpus, setting.load),
-            Layout::Lockstep | Layout::Under(..) => setting.batch(setting.load),
+            Layout::Lockstep => setting.batch(setting.load),
+            Layout::Counting(..) => setting.yielding(setting.load),
         };
         command.args(["origin", "--driver", "epoll", "--listen", &upstream.to_string()]);
         let mut origin = Process::start("origin", &mut command, setting.folder)?;
         origin.wait_until("answering", ORIGIN_PATIENCE, || probe::status(upstream, "/") == Some(200))?;
-        // The tools that count know no io_uring.
-        let driver = if matches!(layout, Layout::Under(..)) { "epoll" } else { setting.driver.as_str() };
+        // The tools that count instructions know no io_uring.
+        let driver = match layout {
+            Layout::Counting([_, ..], _) => "epoll",
+            _ => setting.driver.as_str(),
+        };
         let place = Place { listen, upstream, admin, driver, folder: setting.folder };
         let plain = side.command(scenario, place)?;
         let (mut command, slowdown) = match layout {
             Layout::Apart => (setting.on(&setting.cpus, Path::new(plain.get_program())), 1),
-            Layout::Lockstep => (setting.batch(Path::new(plain.get_program())), 1),
-            Layout::Under(tool, slowdown) => {
-                let mut command = setting.batch(Path::new(&tool[0]));
-                command.args(&tool[1..]).arg(plain.get_program());
+            Layout::Counting([tool, arguments @ ..], slowdown) => {
+                let mut command = setting.batch(Path::new(tool));
+                command.args(arguments).arg(plain.get_program());
                 (command, slowdown)
             }
+            Layout::Lockstep | Layout::Counting([], _) => (setting.batch(Path::new(plain.get_program())), 1),
         };
         command.args(plain.get_args());
         let mut subject = Process::start("subject", &mut command, setting.folder)?;

@@ -99,19 +99,26 @@ fn rank_sum_chances(ranks: impl Iterator<Item = usize>) -> Vec<f64> {
 
 /// The interval whose ends the test just does not reject.
 fn interval(averages: &[f64], rounds: usize) -> (f64, f64) {
-    let tail = (1.0 - CONFIDENCE) / 2.0;
-    let mut below = 0.0;
-    let outside = rank_sum_chances(1..=rounds)
-        .into_iter()
-        .take_while(|chance| {
-            below += chance;
-            below <= tail
-        })
-        .count();
+    let (outside, _) = averages_outside(rounds, (1.0 - CONFIDENCE) / 2.0);
     if outside == 0 || averages.is_empty() {
         return (f64::NEG_INFINITY, f64::INFINITY);
     }
     (averages[outside - 1], averages[averages.len() - outside])
+}
+
+/// How many Walsh averages lie on each side outside an interval with at most the chance `tail` on each
+/// side, and that chance as it is: only some are possible with few rounds.
+fn averages_outside(rounds: usize, tail: f64) -> (usize, f64) {
+    let mut below = 0.0;
+    let mut outside = 0;
+    for chance in rank_sum_chances(1..=rounds) {
+        if below + chance > tail {
+            break;
+        }
+        below += chance;
+        outside += 1;
+    }
+    (outside, below)
 }
 
 /// Holm's correction: the smallest error rate of the whole family at which each test rejects.
@@ -127,21 +134,25 @@ pub(crate) fn holm(chances: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// The spread of same-against-same: the standard deviation of one round's logarithm as the interval feels
-/// it, so that wild rounds, which the estimate ignores, do not count as if it did not.
+/// The spread of same-against-same: the standard deviation of one round's logarithm as the estimate feels
+/// it, so that wild rounds, which the estimate ignores, do not count as if it did not. It is the width of
+/// the inner half of the estimate's distribution, brought to that of a normal one: the outer parts of few
+/// rounds are mostly their wildest. Rounds of two kinds, fast and slow, whose averages all but cancel out,
+/// spread at least as far as their median does.
 ///
 /// `logs` are logarithms of ratios of runs of one program, whose sign means nothing.
 pub(crate) fn spread(logs: &[f64]) -> f64 {
-    if logs.is_empty() {
-        return 0.0;
+    let averages = walsh_averages(logs);
+    let (outside, tail) = averages_outside(logs.len(), 0.25);
+    if outside == 0 {
+        // One or none.
+        return averages.first().map_or(0.0, |only| only.abs());
     }
-    let count = logs.len() as f64;
-    let (low, high) = interval(&walsh_averages(logs), logs.len());
-    let width = high - low;
-    if width.is_finite() {
-        return width / 2.0 / Z_INTERVAL * count.sqrt();
-    }
-    (logs.iter().map(|log| log * log).sum::<f64>() / count).sqrt()
+    let width = averages[averages.len() - outside] - averages[outside - 1];
+    let felt = width / 2.0 / normal_quantile(1.0 - tail) * (logs.len() as f64).sqrt();
+    let mut sizes: Vec<f64> = logs.iter().map(|log| log.abs()).collect();
+    sizes.sort_by(f64::total_cmp);
+    felt.max(median(&sizes) / normal_quantile(0.75))
 }
 
 /// How many rounds make it 90 % sure that the interval lies within ± `room` if there is no difference.

@@ -21,8 +21,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::measure::Measure;
-use super::run::{Series, median};
+use super::run::Series;
 use super::statistics::{self, Comparison};
+use crate::quantile::quantile;
 
 /// What came of a measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +55,7 @@ pub(crate) struct Finding {
     /// The figure of all runs of each side.
     pub(crate) base: f64,
     pub(crate) candidate: f64,
-    /// Candidate / base, as the paired rounds say.
+    /// Candidate / base, as the paired rounds say; 1 without rounds.
     pub(crate) ratio: f64,
     /// Its interval of 95 % confidence, if there are enough rounds for one.
     pub(crate) low: Option<f64>,
@@ -119,8 +120,9 @@ pub(crate) fn judge(figures: Vec<Figures>, alpha: f64) -> Vec<Finding> {
             let room = figures.threshold.ln_1p();
             let rounds = figures.series.rounds.len();
             let verdict = decide(&comparison, chances, &noise, rounds, room);
-            let more_rounds = (verdict == Verdict::CantTell)
-                .then(|| more_rounds(&comparison, &noise, rounds, room) * figures.series.merged as f64)
+            // Without same-against-same nothing is known of the noise.
+            let more_rounds = (verdict == Verdict::CantTell && !figures.series.same.is_empty())
+                .then(|| rounds_run_more(&comparison, &noise, room, &figures.series))
                 .filter(|&more| more <= MORE_ROUNDS_MAX)
                 .map(|more| more.ceil() as u64);
             let finite = |log: f64| log.is_finite().then(|| log.exp());
@@ -192,14 +194,25 @@ fn more_rounds(comparison: &Comparison, noise: &Noise, rounds: usize, room: f64)
     (needed - have).max(1.0)
 }
 
+/// The same in rounds to be run, of which several may make one and some may be of no use.
+fn rounds_run_more(comparison: &Comparison, noise: &Noise, room: f64, series: &Series) -> f64 {
+    let more = more_rounds(comparison, noise, series.rounds.len(), room);
+    more * series.merged as f64 / series.sound.max(0.01)
+}
+
 /// The logarithms of the second over the first; pairs without figures are left out.
 fn logs(pairs: &[[f64; 2]]) -> Vec<f64> {
     pairs.iter().map(|[first, second]| (second / first).ln()).filter(|log| log.is_finite()).collect()
 }
 
 /// Judges a counted measure.
-pub(crate) fn judge_counts(measure: Measure, counts: &[Vec<f64>; 2], threshold: f64) -> Finding {
-    let [base, candidate] = counts.each_ref().map(|counts| median(counts.clone()));
+pub(crate) fn judge_counts(
+    measure: Measure,
+    counts: &[Vec<f64>; 2],
+    threshold: f64,
+    judged: bool,
+) -> Finding {
+    let [base, candidate] = counts.each_ref().map(|counts| quantile(counts.clone(), 0.5).unwrap_or(0.0));
     let range = |counts: &Vec<f64>| {
         let most = counts.iter().copied().fold(f64::MIN, f64::max);
         let least = counts.iter().copied().fold(f64::MAX, f64::min);
@@ -229,7 +242,7 @@ pub(crate) fn judge_counts(measure: Measure, counts: &[Vec<f64>; 2], threshold: 
         p_better: None,
         verdict,
         more_rounds: None,
-        judged: true,
+        judged,
         series: counts[0].iter().zip(&counts[1]).map(pair).collect(),
     }
 }

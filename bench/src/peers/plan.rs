@@ -65,6 +65,7 @@ impl Case {
         };
         match self.section {
             Section::Lockstep => format!("{size}, K={}{transport}", self.connections),
+            Section::Saturation if self.connections == 1 => format!("{size}, 1 connection{transport}"),
             Section::Saturation => format!("{size}, {} connections{transport}", self.connections),
             Section::Latency => format!("{}/s{transport}", self.rate),
             Section::Memory => format!("{} idle connections{transport}", self.connections),

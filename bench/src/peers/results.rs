@@ -29,7 +29,8 @@ pub(super) enum Figure {
     P99,
     /// 99.9 % were faster.
     P999,
-    /// 1 if the load generator did not certify the run (it was late itself, or the machine was), else 0.
+    /// 1 if the load generator did not certify the run (it was late itself, or the machine was), or could not
+    /// send everything; else 0.
     Uncertified,
     /// Private bytes before any connection.
     IdleBytes,

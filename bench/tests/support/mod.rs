@@ -10,7 +10,7 @@ pub(crate) fn load_program() -> PathBuf {
     if !program.exists() {
         let target = bench.parent().unwrap().parent().unwrap();
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--bin", "pinion-load", "--target-dir"])
+            .args(["build", "--quiet", "--package", "pinion-load", "--bin", "pinion-load", "--target-dir"])
             .arg(target)
             .status()
             .unwrap();

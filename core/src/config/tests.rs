@@ -98,7 +98,7 @@ fn the_simplest_document_has_the_documented_defaults() {
     let times = cluster.timeouts;
     assert_eq!([times.connect, times.first_byte, times.idle], [5, 60, 60].map(seconds));
     let limits = cluster.limits;
-    assert_eq!((limits.connections, limits.pending, limits.idle_connections), (1024, 1024, 256));
+    assert_eq!((limits.connections, limits.pending, limits.idle_connections), (1024, 1024, 1024));
     assert_eq!(limits.pending_timeout, seconds(1));
     let route = &snapshot.routes.routes()[0];
     assert_eq!((route.timeout, &route.retry, &*route.name), (None, &None, "*/*"));

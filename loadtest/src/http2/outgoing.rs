@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::frame::{self, WINDOW_MAX};
+use super::frame::{self, Fault, WINDOW_MAX};
 use super::peer::Peer;
 use super::streams::Streams;
 
@@ -228,6 +228,24 @@ impl Ready {
             outgoing.is_listed = true;
             self.order.push_back(id);
         }
+    }
+
+    /// Every stream's window changes by `change`, because the peer's settings did (RFC 9113, section 6.9.2).
+    ///
+    /// # Errors
+    /// A window becomes too large.
+    pub(super) fn on_windows<S: Sends + Default>(
+        &mut self,
+        streams: &mut Streams<S>,
+        change: i64,
+    ) -> Result<(), Fault> {
+        let mut fits = true;
+        streams.each(|id, stream| {
+            let outgoing = stream.outgoing();
+            fits &= outgoing.on_window(change);
+            self.list(id, outgoing);
+        });
+        if fits { Ok(()) } else { Err(Fault::flow("settings that make a window too large")) }
     }
 
     /// Gives turns until nothing can be sent. The streams whose end was written are added to `ended`.

@@ -52,6 +52,10 @@ pub(crate) const RING_ENTRIES: u32 = 1_024;
 
 fn probe() -> io::Result<()> {
     let ring: IoUring = ring_builder().build(RING_ENTRIES)?;
+    // `sys::ring` relies on both: no completion is lost, and success need not be reported.
+    if !ring.params().is_feature_nodrop() || !ring.params().is_feature_skip_cqe_on_success() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel's io_uring is too old"));
+    }
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe)?;
     let needed = [
@@ -59,7 +63,6 @@ fn probe() -> io::Result<()> {
         ("send", opcode::Send::CODE),
         ("poll_add", opcode::PollAdd::CODE),
         ("async_cancel", opcode::AsyncCancel::CODE),
-        ("close", opcode::Close::CODE),
     ];
     match needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
         None => Ok(()),

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
 use super::Driver;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// Connections taken per readiness event, so that a burst of connects can't starve established ones.
 pub(crate) const ACCEPT_BATCH: usize = 64;

@@ -5,6 +5,14 @@
 //!   take(Large)  -> 64 KiB: large bodies, large heads   back on the free list of its size
 //! ```
 //!
+//! Small buffers begin at places that differ modulo the page. Received heads would otherwise all lie in the
+//! same few sets of the caches, whose places repeat with every page (first level) or 16 buffers (second):
+//!
+//! ```text
+//!   | front 128 | received ...        |        FRONT_BYTES + 0 × FRONT_STEP
+//!   | front 192     | received ...    |        FRONT_BYTES + 1 × FRONT_STEP ... FRONTS times
+//! ```
+//!
 //! Invariants:
 //! - bytes handed out plus bytes on free lists never exceed the limit;
 //! - in steady state taking and giving back allocate nothing;
@@ -18,7 +26,7 @@ use std::rc::Rc;
 
 use pinion_core::limits::{BUFFER_BYTES, BUFFER_LARGE_BYTES};
 
-use crate::sys::buffer::Buffer;
+use crate::sys::buffer::{Buffer, Storage};
 
 /// The two sizes of buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +45,23 @@ impl Size {
             Size::Large => BUFFER_LARGE_BYTES,
         }
     }
+
+    /// Bytes that every buffer has room for.
+    pub(crate) const fn room(self) -> usize {
+        match self {
+            Size::Small => BUFFER_BYTES - FRONT_BYTES - FRONT_STEP * (FRONTS - 1),
+            Size::Large => BUFFER_LARGE_BYTES,
+        }
+    }
 }
+
+/// Left free in front of what a small buffer receives: fields added to a response's head usually fit here,
+/// beside the place of the head that is replaced.
+const FRONT_BYTES: usize = 128;
+/// How fronts differ: by a cache line.
+const FRONT_STEP: usize = 64;
+/// How many different fronts there are. 2 KiB of them leave room for a head and 10 KiB.
+const FRONTS: usize = 32;
 
 /// Bytes of free storage of each size that `trim` leaves alone: 128 small or 32 large buffers, enough for
 /// 64 requests at once, so that load which comes and goes does not allocate each time.
@@ -49,7 +73,10 @@ const GROWTH_MAX: usize = 1_024;
 
 struct Shelf {
     size: Size,
-    free: RefCell<Vec<Vec<u8>>>,
+    #[expect(clippy::vec_box, reason = "a buffer is one pointer: it moves between this list and futures")]
+    free: RefCell<Vec<Box<Storage>>>,
+    /// Storage made so far.
+    made: Cell<usize>,
     out: Cell<usize>,
     /// The most that were out at once since the last trim.
     peak: Cell<usize>,
@@ -57,7 +84,19 @@ struct Shelf {
 
 impl Shelf {
     fn new(size: Size) -> Self {
-        Shelf { size, free: RefCell::new(Vec::new()), out: Cell::new(0), peak: Cell::new(0) }
+        let zero = || Cell::new(0);
+        Shelf { size, free: RefCell::new(Vec::new()), made: zero(), out: zero(), peak: zero() }
+    }
+
+    // ALLOC: see `BufferPool::grow`.
+    fn make(&self) -> Box<Storage> {
+        let made = self.made.get();
+        self.made.set(made.wrapping_add(1));
+        let mut bytes = Vec::with_capacity(self.size.bytes());
+        if self.size == Size::Small {
+            bytes.resize(FRONT_BYTES + FRONT_STEP * (made % FRONTS), 0);
+        }
+        Storage::new(bytes, self.size)
     }
 }
 
@@ -83,25 +122,19 @@ impl Shelves {
 pub(crate) struct BufferPool(Rc<Shelves>);
 
 /// Where a buffer's storage goes when it is dropped.
-pub(crate) struct Home {
-    pool: Rc<Shelves>,
-    /// `None` for a stand-in without storage.
-    size: Option<Size>,
-}
+pub(crate) struct Home(Rc<Shelves>);
 
 impl Home {
-    pub(crate) fn give_back(&self, mut storage: Vec<u8>) {
-        let Some(size) = self.size else {
-            return;
-        };
-        let shelf = self.pool.shelf(size);
+    /// Takes back storage in which only the front is left.
+    pub(crate) fn give_back(&self, storage: Box<Storage>) {
+        let size = storage.size();
+        let shelf = self.0.shelf(size);
         shelf.out.set(shelf.out.get() - 1);
         // A buffer that had to grow (rare: very long added header fields) is not kept.
         if storage.capacity() == size.bytes() {
-            storage.clear();
             shelf.free.borrow_mut().push(storage);
         } else {
-            self.pool.bytes.set(self.pool.bytes.get() - size.bytes());
+            self.0.bytes.set(self.0.bytes.get() - size.bytes());
         }
     }
 }
@@ -128,23 +161,18 @@ impl BufferPool {
         };
         shelf.out.set(shelf.out.get() + 1);
         shelf.peak.set(shelf.peak.get().max(shelf.out.get()));
-        Some(Buffer::new(storage, Home { pool: self.0.clone(), size: Some(size) }))
-    }
-
-    /// A buffer without storage, to stand in for one that the kernel has.
-    pub(crate) fn empty(&self) -> Buffer {
-        Buffer::new(Vec::new(), Home { pool: self.0.clone(), size: None })
+        Some(Buffer::new(storage, Home(self.0.clone())))
     }
 
     /// New storage, as much as there is already: chance peaks a little above the last one must not allocate.
-    fn grow(&self, size: Size) -> Option<Vec<u8>> {
+    fn grow(&self, size: Size) -> Option<Box<Storage>> {
         let shelf = self.0.shelf(size);
         let room = self.0.limit.saturating_sub(self.0.bytes.get()) / size.bytes();
         let more = shelf.out.get().clamp(GROWTH_MIN, GROWTH_MAX).min(room);
         self.0.bytes.set(self.0.bytes.get() + more * size.bytes());
         let mut free = shelf.free.borrow_mut();
         // ALLOC: the pool grows to its high-water mark once.
-        free.extend((0..more).map(|_| Vec::with_capacity(size.bytes())));
+        free.extend((0..more).map(|_| shelf.make()));
         free.pop()
     }
 
@@ -162,7 +190,7 @@ impl BufferPool {
                 let mut free = shelf.free.borrow_mut();
                 // The lowest addresses stay and are used first: what is kept lies together, and the pages
                 // of the rest can be given back.
-                free.sort_unstable_by_key(|storage| Reverse(storage.as_ptr() as usize));
+                free.sort_unstable_by_key(|storage| Reverse(storage.place()));
                 free.drain(..surplus);
                 self.0.bytes.set(self.0.bytes.get() - surplus * shelf.size.bytes());
                 freed += surplus;
@@ -197,6 +225,38 @@ mod tests {
         assert_eq!(pool.take(Size::Small).unwrap().unread().as_ptr(), place);
         drop(second);
         assert_eq!((pool.in_use(), pool.bytes()), (0, BUFFER_BYTES * 2));
+    }
+
+    #[test]
+    fn small_buffers_begin_at_different_places_and_have_the_promised_room() {
+        let pool = BufferPool::new(usize::MAX);
+        let mut buffers: Vec<_> = (0..2 * FRONTS).map(|_| pool.take(Size::Small).unwrap()).collect();
+        let mut fronts: Vec<_> = buffers.iter().map(|buffer| BUFFER_BYTES - buffer.room()).collect();
+        fronts.sort_unstable();
+        fronts.dedup();
+        assert_eq!(fronts.len(), FRONTS);
+        for buffer in &mut buffers {
+            assert!(buffer.room() >= Size::Small.room());
+            // The front is there for every use of the storage, whatever the last one left.
+            for _ in 0..2 {
+                buffer.as_vec().extend_from_slice(b"body");
+                assert!(buffer.prepend(&[b'h'; FRONT_BYTES]));
+                assert_eq!(buffer.unread().len(), FRONT_BYTES + 4);
+                buffer.take(FRONT_BYTES + 2);
+                assert_eq!(buffer.unread(), b"dy");
+                buffer.clear();
+            }
+        }
+        drop(buffers);
+        let mut again = pool.take(Size::Small).unwrap();
+        assert!(again.unread().is_empty() && again.room() >= Size::Small.room());
+        again.as_vec().extend_from_slice(b"one two");
+        again.take(4);
+        again.compact();
+        assert_eq!(again.unread(), b"two");
+        let mut large = pool.take(Size::Large).unwrap();
+        assert_eq!(large.room(), Size::Large.room());
+        assert!(!large.prepend(b"x"), "there is nothing in front");
     }
 
     #[test]

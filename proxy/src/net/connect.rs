@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use super::Driver;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// Opens a socket for `address` and starts connecting. The socket is returned at once, so that a deadline
 /// can shut it down; [`finish`] waits for the outcome.

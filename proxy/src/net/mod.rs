@@ -3,7 +3,7 @@
 //! Owns accept, connect, receive, send, splice, readiness, shutdown, spawn, tick and cross-thread wake.
 //!
 //! Invariants:
-//! - with `sys` and `shard` the only place that names monoio, so that an own ring driver can take its place;
+//! - with `sys` the only place that knows the drivers: nothing above sees which one is at work;
 //! - accept and connect are readiness waits plus a non-blocking call: cancelling one can't lose a descriptor;
 //! - a deadline never cancels an operation: it shuts the socket down, so that the operation ends by itself.
 
@@ -11,16 +11,16 @@ pub(crate) mod accept;
 pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod connect;
+mod epoll;
 pub(crate) mod parked;
+pub(crate) mod reactor;
 pub(crate) mod recv;
 pub(crate) mod send;
+pub(crate) mod socket;
 pub(crate) mod splice;
 pub(crate) mod wake;
 
-/// Runs `task` on this thread's shard until it ends; nobody waits for it.
-pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
-    drop(monoio::spawn(task));
-}
+pub(crate) use crate::sys::task::spawn;
 
 /// How the shards wait for sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

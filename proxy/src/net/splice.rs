@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
 use super::Driver;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// Asked of the kernel for each pipe; fewer, larger moves.
 const PIPE_BYTES: usize = 256 * 1024;

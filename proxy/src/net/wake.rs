@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// A new eventfd, to be shared by senders; the shard waits on a duplicate.
 pub(crate) fn new_eventfd() -> io::Result<OwnedFd> {

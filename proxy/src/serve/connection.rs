@@ -14,10 +14,11 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
+use pinion_core::time::Instant;
 
 use super::downstream::{Downstream, View};
 use super::listen::Permit;
@@ -27,12 +28,12 @@ use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
 use crate::net::send::finish_sending;
+use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::link::{Counted, ShardMessage};
 use crate::shard::slots::Kick;
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
-use crate::sys::socket::Socket;
 
 /// After an answer that ends the connection, how long and how much of what the client still sends is read
 /// and thrown away, so that a reset does not destroy the answer (RFC 9112 section 9.6).
@@ -208,7 +209,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
     };
     let mut trip = shard.trips.take();
     let next = loop {
-        let next = request(&shard, &mut connection, &mut inbuf, &mut trip).await;
+        let (next, over) = request(&shard, &mut connection, &mut inbuf, &mut trip).await;
         if next != Next::Idle {
             break next;
         }
@@ -218,7 +219,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
         if !may_wait_warm(&shard, &connection) {
             break Next::Idle;
         }
-        let (waited, back) = wait_warm(&mut connection, inbuf).await;
+        let (waited, back) = wait_warm(&mut connection, inbuf, over).await;
         inbuf = back;
         match waited {
             Warm::Bytes => {}
@@ -249,12 +250,16 @@ enum Warm {
 
 /// Waits for the next request with a receive in flight, which saves a readiness wait, a turn of the loop and
 /// (one request at a time) a system call; called off after [`WARM_TIME`].
-async fn wait_warm(connection: &mut Downstream, inbuf: Buffer) -> (Warm, Buffer) {
+async fn wait_warm(connection: &mut Downstream, inbuf: Buffer, now: Instant) -> (Warm, Buffer) {
     let lease = &connection.lease;
     let timeout = connection.view.listener.timeouts.idle.min(WARM_TIME);
-    let cancel = lease.cool_at(Lane::Read, clock::now().after(timeout));
+    lease.wake_at(Lane::Read, now.after(timeout));
     lease.set_idle(true);
-    let (result, inbuf) = connection.socket.recv_until_cancelled(inbuf, cancel).await;
+    let called_off = |cx: &Context<'_>| {
+        lease.wait_here(cx);
+        lease.fired(Lane::Read).is_some() || lease.is_kicked()
+    };
+    let (result, inbuf) = connection.socket.recv_unless(inbuf, called_off).await;
     lease.set_idle(false);
     let cooled = lease.disarm(Lane::Read).is_some() || lease.is_kicked();
     match result {
@@ -264,7 +269,6 @@ async fn wait_warm(connection: &mut Downstream, inbuf: Buffer) -> (Warm, Buffer)
         }
         Err(_) if cooled => {
             connection.quick = 0;
-            lease.forget_warmth();
             (Warm::Cooled, inbuf)
         }
         _ => (Warm::Close, inbuf),

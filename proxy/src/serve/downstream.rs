@@ -10,11 +10,11 @@ use pinion_core::time::Instant;
 
 use super::listen::Permit;
 use crate::net::clock;
+use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
-use crate::sys::socket::Socket;
 
 /// A client's address as text, without allocating.
 #[derive(Clone, Copy)]

@@ -25,7 +25,7 @@ use super::respond::{Responded, Responding, respond};
 use super::trip::Trip;
 use crate::net::buffers::Size;
 use crate::net::clock;
-use crate::net::send::send_all;
+use crate::net::send::{Background, send_all};
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
 use crate::upstream::cluster::{ClusterState, EndpointState};
@@ -145,8 +145,10 @@ async fn attempt(
     lease.unwatch_client();
     let (up, send) = (lease.disarm(Lane::Up), lease.disarm(Lane::Send));
     let fired = (up.or(send), lease.disarm(Lane::Request));
-    let reusable =
-        result.is_ok() && fired == (None, None) && call.exchange.borrow().upstream() == Reuse::Keep;
+    let reusable = result.is_ok()
+        && fired == (None, None)
+        && !upstream.broken
+        && call.exchange.borrow().upstream() == Reuse::Keep;
     pool::release(shard, cluster, upstream, reusable, call.story.ledger.last());
     match result {
         Ok(Responded::Passed) => {
@@ -196,7 +198,7 @@ async fn converse(
     upstream: &mut Upstream,
     may_retry_status: bool,
 ) -> Result<Responded, Fault> {
-    let (shard, connection) = (call.shard, call.connection);
+    let shard = call.shard;
     let out = encode(call, trip, route)?;
     // Armed before sending: a response may come before the request is complete.
     if !upstream.receiver.started() && !upstream.arm(shard, Size::Small) {
@@ -204,17 +206,57 @@ async fn converse(
     }
     call.exchange.get_mut().on_request_sent();
     let socket = upstream.socket.clone();
+    if call.body.is_done() {
+        // Nobody waits for it: an error shows again when the response is read.
+        let mut rest = Background::start(&socket, out);
+        let cluster = call.story.cluster.clone().ok_or(Fault::NoEndpoint)?;
+        let mut responding = Responding {
+            shard,
+            connection: call.connection,
+            cluster: &cluster,
+            exchange: &call.exchange,
+            generation: call.tables.shared.snapshot.generation,
+            story: &mut call.story,
+            route,
+            may_retry_status,
+        };
+        let result = {
+            let respond = respond(&mut responding, upstream, &mut trip.response, trip.head.method);
+            let mut respond = pin!(respond);
+            poll_fn(|cx| {
+                rest.drive(cx);
+                respond.as_mut().poll(cx)
+            })
+            .await
+        };
+        // Answered before all of it was sent: what is left would be taken for the next request.
+        upstream.broken = !rest.is_done();
+        return result;
+    }
+    stream(call, trip, route, upstream, may_retry_status, out).await
+}
+
+/// Like the end of [`converse`], for a request whose body goes on.
+async fn stream(
+    call: &mut Call<'_>,
+    trip: &mut Trip,
+    route: &Route,
+    upstream: &mut Upstream,
+    may_retry_status: bool,
+    out: Buffer,
+) -> Result<Responded, Fault> {
+    let (shard, connection, socket) = (call.shard, call.connection, upstream.socket.clone());
     // An error shows again when the response is read, behind whatever the upstream still had to say.
     let (sent, _) = send_all(&socket, out, |_| ()).await;
-    let streaming = !call.body.is_done();
-    if streaming {
-        let exchange = call.exchange.get_mut();
-        exchange.on_request_streamed();
-        if sent.is_err() {
-            exchange.on_request_body_error();
-        }
+    let exchange = call.exchange.get_mut();
+    exchange.on_request_streamed();
+    let mut uploading = sent.is_ok();
+    if !uploading {
+        exchange.on_request_body_error();
     }
     let cluster = call.story.cluster.clone().ok_or(Fault::NoEndpoint)?;
+    let first_byte = cluster.cluster.timeouts.first_byte;
+    let upload = relay::upload(shard, connection, &socket, first_byte, &mut call.body);
     let mut responding = Responding {
         shard,
         connection,
@@ -226,13 +268,7 @@ async fn converse(
         may_retry_status,
     };
     let respond = respond(&mut responding, upstream, &mut trip.response, trip.head.method);
-    if !streaming || sent.is_err() {
-        return respond.await;
-    }
-    let first_byte = cluster.cluster.timeouts.first_byte;
-    let upload = relay::upload(shard, connection, &socket, first_byte, &mut call.body);
     let (mut upload, mut respond) = (pin!(upload), pin!(respond));
-    let mut uploading = true;
     let exchange = &call.exchange;
     let leftover = &mut call.leftover;
     poll_fn(|cx| {
@@ -263,7 +299,7 @@ async fn converse(
 fn encode(call: &mut Call<'_>, trip: &Trip, route: &Route) -> Result<Buffer, Fault> {
     let (head, connection) = (&trip.head, call.connection);
     let needed = head.len + call.kept + HEAD_ROOM;
-    let size = if needed <= Size::Small.bytes() { Size::Small } else { Size::Large };
+    let size = if needed <= Size::Small.room() { Size::Small } else { Size::Large };
     let mut out = call.shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
     let unread = call.inbuf.unread();
     let bytes = head.bytes(unread);

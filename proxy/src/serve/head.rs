@@ -34,7 +34,7 @@ pub(crate) async fn read(
     let listener = &connection.view.listener;
     let limits =
         HeadLimits { head_bytes: listener.limits.header_bytes, uri_bytes: listener.limits.uri_bytes };
-    let mut began: Option<Instant> = (!inbuf.unread().is_empty()).then(clock::now);
+    let mut began: Option<Instant> = (!inbuf.unread().is_empty()).then(clock::turn);
     let mut seen = 0;
     let mut timed = false;
     let outcome = loop {
@@ -58,15 +58,14 @@ pub(crate) async fn read(
         if let Err(fault) = make_room(shard, inbuf) {
             break Err(fault);
         }
-        let got = recv(connection, inbuf, shard).await;
-        let now = clock::now();
+        let got = recv(connection, inbuf).await;
         match got {
             // What comes after the cut is too late, although the kernel has it.
             Ok(1..) if !timed || why_cut(connection).is_none() => {
                 if timed {
                     connection.lease.moved(Lane::Up, inbuf.unread().len() - seen);
                 }
-                began.get_or_insert(now);
+                began.get_or_insert_with(clock::turn);
             }
             _ if began.is_none() => return Read::End,
             _ => break Err(cut_short(connection)),
@@ -129,9 +128,8 @@ fn make_room(shard: &Shard, inbuf: &mut Buffer) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn recv(connection: &Downstream, inbuf: &mut Buffer, shard: &Shard) -> std::io::Result<usize> {
-    let stand_in = shard.buffers.empty();
-    let buffer = std::mem::replace(inbuf, stand_in);
+async fn recv(connection: &Downstream, inbuf: &mut Buffer) -> std::io::Result<usize> {
+    let buffer = std::mem::replace(inbuf, Buffer::stand_in());
     let (result, buffer) = connection.socket.recv(buffer).await;
     *inbuf = buffer;
     if let Ok(received) = result {

@@ -24,11 +24,11 @@ use crate::net;
 use crate::net::accept::{ACCEPT_BATCH, Accepted, Acceptor, peer_address};
 use crate::net::clock;
 use crate::net::parked::Parked;
+use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::link::Counted;
 use crate::shard::tables::Tables;
-use crate::sys::socket::Socket;
 
 /// How long accepting rests when descriptors or memory have run out.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -22,12 +22,12 @@ use super::downstream::Downstream;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
+use crate::net::socket::Socket;
 use crate::net::splice::{Broken, splice_exact};
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
-use crate::sys::socket::Socket;
 
 /// From this many bytes left on a body is spliced: below, the pipe costs more than the copy.
 pub(crate) const SPLICE_BYTES_MIN: u64 = 64 * 1024;
@@ -121,7 +121,7 @@ fn behind(shard: &Shard, buffer: &Buffer, consumed: usize) -> Result<Option<Buff
     if rest.is_empty() {
         return Ok(None);
     }
-    let size = if rest.len() <= Size::Small.bytes() { Size::Small } else { Size::Large };
+    let size = if rest.len() <= Size::Small.room() { Size::Small } else { Size::Large };
     let mut copy = shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
     copy.as_vec().extend_from_slice(rest);
     Ok(Some(copy))

@@ -6,7 +6,7 @@
 //! - every request that began is recorded exactly once, whatever becomes of it;
 //! - the tables are read once, after the head, and used to the end.
 //!
-//! HOT: 0 allocations, 0 locks; at most six clock reads.
+//! HOT: 0 allocations, 0 locks; 3 clock reads, and one a turn of the shard.
 
 use std::cell::RefCell;
 
@@ -16,6 +16,7 @@ use pinion_core::http::h1::conn::{Exchange, Reuse};
 use pinion_core::http::{HeadView, Method, Normalised, normalize_host, normalize_path};
 use pinion_core::route::{Action, Route};
 use pinion_core::telemetry::Phase;
+use pinion_core::time::Instant;
 
 use super::connection::Next;
 use super::downstream::Downstream;
@@ -47,18 +48,18 @@ pub(crate) struct Call<'a> {
     pub(crate) keep: bool,
 }
 
-/// Serves one request; at least one byte of it is there or on its way.
+/// Serves one request; at least one byte of it is there or on its way. Says besides when it was over.
 pub(crate) async fn request(
     shard: &Shard,
     connection: &mut Downstream,
     inbuf: &mut Buffer,
     trip: &mut Trip,
-) -> Next {
+) -> (Next, Instant) {
     // codec
     let (began, refused) = match head::read(shard, connection, inbuf, &mut trip.head).await {
         head::Read::Head(began) => (began, None),
         head::Read::Refused(fault, began) => (began, Some(fault)),
-        head::Read::End => return Next::Close,
+        head::Read::End => return (Next::Close, Instant::ZERO),
     };
     shard.stats.requests_active.inc();
     let tables = shard.tables();
@@ -100,6 +101,7 @@ pub(crate) async fn request(
         route,
     };
     record(shard, &call.story, &seen);
+    let over = call.story.ledger.last();
     let (used, leftover) = (call.used, call.leftover.take());
     inbuf.take(used);
     if let Some(leftover) = leftover {
@@ -107,7 +109,7 @@ pub(crate) async fn request(
         *inbuf = leftover;
     }
     shard.stats.requests_active.dec();
-    next
+    (next, over)
 }
 
 /// The stages between the head and the record.

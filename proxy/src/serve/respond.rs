@@ -90,12 +90,12 @@ pub(crate) async fn respond(
     let Answer::Final { frame, emit, rechunk } = answer else {
         return Err(Fault::UpstreamMalformed);
     };
-    let now = clock::now();
+    let now = clock::turn();
     let waited = now.since(call.story.ledger.last());
     call.cluster.stats.first_byte.record(waited.as_nanos() as u64);
     call.story.ledger.stamp(Phase::Exchange, now);
     call.connection.lease.disarm(Lane::Up);
-    let small = inbuf.unread().len() + HEAD_ROOM <= Size::Small.bytes();
+    let small = inbuf.unread().len() + HEAD_ROOM <= Size::Small.room();
     let size = if small { Size::Small } else { Size::Large };
     let mut out = call.shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
     let bytes = &inbuf.unread()[..head.len];

@@ -6,14 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use monoio::io::CancelHandle;
 use pinion_core::limits::{RATE_JUDGED_AFTER, TICK};
 use pinion_core::time::Instant;
 
 use super::slots::{Kick, PROBE_PERIOD, Probe, Slot, Slots};
 use super::timer::{Cut, Lane, Timer, Why};
 use crate::net::clock;
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// A slot in use; freed on drop.
 pub(crate) struct Lease {
@@ -94,9 +93,12 @@ impl Lease {
         self.slots.file(&self.slot, due);
     }
 
-    /// Notes that `bytes` moved in the transfer of `lane`.
+    /// Notes that `bytes` moved in the transfer of `lane`, if there is one.
     pub(crate) fn moved(&self, lane: Lane, bytes: usize) {
         let timer = self.timer(lane);
+        if timer.idle.get() == 0 {
+            return;
+        }
         timer.moved.set(timer.moved.get() + bytes as u64);
         timer.moved_at.set(clock::now());
     }
@@ -126,23 +128,6 @@ impl Lease {
     /// Ends [`Lease::watch_client`].
     pub(crate) fn unwatch_client(&self) {
         self.slot.probe.set(None);
-    }
-
-    /// At `due`, calls off the receive that is started with the returned handle.
-    pub(crate) fn cool_at(&self, lane: Lane, due: Instant) -> CancelHandle {
-        self.timer(lane).idle.set(0);
-        let canceller = self.slot.warm.take().unwrap_or_else(|| self.slots.canceller());
-        let handle = canceller.handle();
-        self.slot.warm.set(Some(canceller));
-        self.arm(lane, due, Cut::Cool);
-        handle
-    }
-
-    /// Gives back what waiting warm needed.
-    pub(crate) fn forget_warmth(&self) {
-        if let Some(canceller) = self.slot.warm.take() {
-            self.slots.keep(canceller);
-        }
     }
 
     /// Marks the connection idle, so that it can be kicked.
@@ -197,7 +182,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.forget_warmth();
         let key = self.slot.key.get();
         self.slots.free(key);
     }

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use monoio::io::Canceller;
 use pinion_core::id::ListenerId;
 use pinion_core::limits::{TICK, WHEEL_SLOTS};
 use pinion_core::telemetry::ShardStats;
@@ -30,13 +29,11 @@ use slab::Slab;
 use super::lease::Lease;
 use super::timer::{Cut, LANES, Lane, Timer, Verdict, Why};
 use crate::net::clock;
+use crate::net::socket::Socket;
 use crate::net::wake::{Counter, new_timer};
-use crate::sys::socket::Socket;
 
 /// How often a waiting request looks whether its client is still there.
 pub(super) const PROBE_PERIOD: Duration = Duration::from_millis(250);
-/// What warm connections need and a shard keeps for the next ones.
-const CANCELLERS_KEPT: usize = 1_024;
 
 /// What others may ask of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +57,6 @@ pub(crate) struct Slot {
     pub(super) idle: Cell<bool>,
     pub(super) kick: Cell<Option<Kick>>,
     pub(super) probe: Cell<Option<Probe>>,
-    /// Made when the connection first waits warm.
-    pub(super) warm: Cell<Option<Canceller>>,
 }
 
 pub(super) struct Probe {
@@ -80,8 +75,6 @@ struct Table {
     slots: RefCell<Slab<Rc<Slot>>>,
     wheel: RefCell<Wheel>,
     fired: RefCell<Vec<u32>>,
-    /// Free ones: a connection that warms up again allocates nothing.
-    cancellers: RefCell<Vec<Canceller>>,
     timer: Counter,
     armed: Cell<Instant>,
     stats: Arc<ShardStats>,
@@ -94,7 +87,6 @@ impl Slots {
             slots: RefCell::new(Slab::new()),
             wheel: RefCell::new(Wheel::new(TICK, WHEEL_SLOTS, clock::now())),
             fired: RefCell::new(Vec::new()),
-            cancellers: RefCell::new(Vec::new()),
             timer: new_timer()?,
             armed: Cell::new(Instant::NEVER),
             stats,
@@ -171,7 +163,6 @@ impl Slots {
         };
         for slot in &idle {
             slot.kick.set(Some(kick));
-            slot.cool();
             slot.wake();
         }
         idle.len()
@@ -179,12 +170,6 @@ impl Slots {
 }
 
 impl Slot {
-    /// Calls off the receive in flight of a warm connection.
-    fn cool(&self) {
-        let canceller = self.warm.take();
-        self.warm.set(canceller.map(Canceller::cancel));
-    }
-
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -217,7 +202,6 @@ impl Slot {
         match cut {
             Some(Cut::Reading(socket)) => drop(rustix::net::shutdown(&socket, Shutdown::Read)),
             Some(Cut::Both(socket)) => drop(rustix::net::shutdown(&socket, Shutdown::Both)),
-            Some(Cut::Cool) => self.cool(),
             Some(Cut::Wake) | None => {}
         }
         self.wake();
@@ -258,20 +242,6 @@ pub(crate) fn client_gone(client: &Socket, half_close: bool) -> bool {
 }
 
 impl Slots {
-    /// A canceller for a connection that becomes warm.
-    // ALLOC: as many as connections were ever warm at once.
-    pub(super) fn canceller(&self) -> Canceller {
-        self.0.cancellers.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Takes a canceller back.
-    pub(super) fn keep(&self, canceller: Canceller) {
-        let mut free = self.0.cancellers.borrow_mut();
-        if free.len() < CANCELLERS_KEPT {
-            free.push(canceller);
-        }
-    }
-
     /// Frees slot `key`.
     pub(super) fn free(&self, key: u32) {
         self.0.wheel.borrow_mut().remove(key);

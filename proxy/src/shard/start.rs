@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 
 use super::link::ShardLink;
 use super::{Peers, Shard, chores, inbox};
-use crate::boot::{cpu, probe};
+use crate::boot::cpu;
 use crate::net::wake::Counter;
-use crate::net::{self, Driver};
+use crate::net::{self, Driver, reactor};
 use crate::telemetry::access::AccessSink;
 
 /// What a shard's thread needs to begin.
@@ -55,7 +55,7 @@ impl ShardHandle {
 pub(crate) fn start(settings: ShardStart) -> io::Result<ShardHandle> {
     let (report, started) = sync_channel(1);
     let name = format!("pinion-shard-{}", settings.link.index);
-    let thread = std::thread::Builder::new().name(name).spawn(move || thread(settings, &report))?;
+    let thread = std::thread::Builder::new().name(name).spawn(move || thread(settings, report))?;
     match started.recv() {
         Ok(Ok(())) => Ok(ShardHandle { thread }),
         Ok(Err(error)) => Err(error),
@@ -63,35 +63,22 @@ pub(crate) fn start(settings: ShardStart) -> io::Result<ShardHandle> {
     }
 }
 
-fn thread(settings: ShardStart, report: &SyncSender<io::Result<()>>) {
+fn thread(settings: ShardStart, report: SyncSender<io::Result<()>>) {
     if let Some(cpu) = settings.link.cpu
         && let Err(error) = cpu::pin(cpu)
     {
         tracing::warn!(shard = settings.link.index, cpu, %error, "can't pin the shard to its CPU");
     }
-    let failed = |error| drop(report.send(Err(error)));
-    match settings.driver {
-        Driver::IoUring => {
-            let builder = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-                .uring_builder(probe::ring_builder())
-                .with_entries(probe::RING_ENTRIES);
-            match builder.build() {
-                Ok(mut runtime) => runtime.block_on(serve(settings, report)),
-                Err(error) => failed(error),
-            }
-        }
-        Driver::Epoll => {
-            let builder =
-                monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().with_entries(probe::RING_ENTRIES);
-            match builder.build() {
-                Ok(mut runtime) => runtime.block_on(serve(settings, report)),
-                Err(error) => failed(error),
-            }
-        }
+    if let Err(error) = reactor::start(settings.driver) {
+        let _ = report.send(Err(error));
+        return;
+    }
+    if let Err(error) = reactor::run(serve(settings, report)) {
+        tracing::error!(%error, "the shard's driver failed");
     }
 }
 
-async fn serve(settings: ShardStart, report: &SyncSender<io::Result<()>>) {
+async fn serve(settings: ShardStart, report: SyncSender<io::Result<()>>) {
     let link = settings.link;
     let made = waker(&link.wake).and_then(|wake| {
         let shard = Shard::new(link, settings.peers, settings.driver, settings.access, settings.seed)?;

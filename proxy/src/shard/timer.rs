@@ -8,7 +8,7 @@ use std::time::Duration;
 use pinion_core::limits::RATE_JUDGED_AFTER;
 use pinion_core::time::Instant;
 
-use crate::sys::socket::Socket;
+use crate::net::socket::Socket;
 
 /// A transfer's rate is judged again this often.
 const RATE_PERIOD: Duration = Duration::from_secs(1);
@@ -46,8 +46,6 @@ pub(crate) enum Why {
 pub(super) enum Cut {
     /// Wakes the waiting task.
     Wake,
-    /// Calls off the receive that a warm connection waits in.
-    Cool,
     /// Ends receiving on the socket: a pending receive returns 0 bytes, answers can still be sent.
     Reading(Socket),
     /// Ends both directions.

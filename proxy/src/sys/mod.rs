@@ -1,5 +1,5 @@
-//! The only unsafe code of the data plane: buffers the kernel writes into, the socket that the driver and
-//! plain system calls share, the counting allocator.
+//! The only unsafe code of the data plane: buffers the kernel writes into, the ring that has it do so, the
+//! wakers of tasks, the counting allocator.
 //!
 //! Invariants: every `unsafe` block states the fact that makes it sound; nothing here decides anything.
 //!
@@ -9,4 +9,5 @@
 
 pub(crate) mod alloc;
 pub(crate) mod buffer;
-pub(crate) mod socket;
+pub(crate) mod ring;
+pub(crate) mod task;

@@ -9,14 +9,10 @@ use pinion_core::telemetry::ClusterStats;
 use super::cluster::{ClusterState, EndpointState};
 use crate::net::buffers::Size;
 use crate::net::recv::Receiver;
+use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::link::SharedCount;
 use crate::sys::buffer::Buffer;
-use crate::sys::socket::Socket;
-
-/// Left free in front of what is received: fields added to a response's head usually fit here, beside the
-/// place of the head that is replaced.
-const FRONT_BYTES: usize = 128;
 
 /// A connection to an endpoint. Dropping it closes it and gives its credit back.
 pub(crate) struct Upstream {
@@ -25,6 +21,8 @@ pub(crate) struct Upstream {
     pub(crate) endpoint: Rc<EndpointState>,
     /// Requests sent on it before the one in progress.
     pub(crate) served: u64,
+    /// Part of a request was not sent.
+    pub(crate) broken: bool,
     credit: Credit,
 }
 
@@ -50,11 +48,13 @@ impl Drop for Credit {
 }
 
 impl Upstream {
-    pub(crate) fn new(socket: Socket, endpoint: Rc<EndpointState>, credit: Credit) -> Self {
+    /// A connection that was just made. Boxed, because it goes from hand to hand in every request.
+    // ALLOC: once a connection.
+    pub(crate) fn new(socket: Socket, endpoint: Rc<EndpointState>, credit: Credit) -> Box<Self> {
         credit.stats.connections_active.inc();
         endpoint.stats.connections_active.inc();
         let receiver = Receiver::new(socket.clone());
-        Upstream { socket, receiver, endpoint, served: 0, credit }
+        Box::new(Upstream { socket, receiver, endpoint, served: 0, broken: false, credit })
     }
 
     /// Whether something arrived while nobody waited: the end of the stream, or bytes nobody asked for.
@@ -70,8 +70,7 @@ impl Upstream {
     /// Starts a receive; `false` when the shard is out of buffers.
     pub(crate) fn arm(&mut self, shard: &Shard, size: Size) -> bool {
         match shard.buffers.take(size) {
-            Some(mut buffer) => {
-                buffer.reserve_front(FRONT_BYTES);
+            Some(buffer) => {
                 self.receiver.start(buffer);
                 true
             }

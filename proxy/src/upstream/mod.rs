@@ -24,7 +24,7 @@ use connection::Upstream;
 #[derive(Default)]
 pub(crate) struct Upstreams {
     endpoints: RefCell<HashMap<EndpointId, Rc<EndpointState>>>,
-    idle: RefCell<Slab<Upstream>>,
+    idle: RefCell<Slab<Box<Upstream>>>,
     /// What waiters were given and have not taken yet, by the key of their slot.
     handed: RefCell<Vec<(u32, pool::Handed)>>,
 }

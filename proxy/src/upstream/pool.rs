@@ -27,12 +27,12 @@ use super::Upstreams;
 use super::cluster::{ClusterState, EndpointState};
 use super::connection::{Credit, Upstream};
 use crate::net::buffers::Size;
+use crate::net::socket::Socket;
 use crate::net::{clock, connect};
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::slots::client_gone;
 use crate::shard::timer::{Lane, Why};
-use crate::sys::socket::Socket;
 
 /// How often a waiting request looks for credits that other shards gave back, and whether its client has left.
 const LOOK_PERIOD: Duration = TICK;
@@ -54,7 +54,7 @@ pub(crate) struct Want<'a> {
 
 /// A connection and where it came from.
 pub(crate) struct Got {
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Box<Upstream>,
     /// The endpoint's place in its cluster.
     pub(crate) place: usize,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Got {
 /// What a waiter was given.
 pub(crate) enum Handed {
     /// A connection that another request was done with; it stays active on its endpoint's books.
-    Connection(Upstream),
+    Connection(Box<Upstream>),
     /// The right to connect.
     Credit(Credit),
 }
@@ -240,7 +240,7 @@ async fn open(
     want: &Want<'_>,
     endpoint: &Rc<EndpointState>,
     credit: Credit,
-) -> Result<Upstream, Fault> {
+) -> Result<Box<Upstream>, Fault> {
     let (cluster, until) = (want.cluster, want.until);
     let failed = |fault| {
         cluster.stats.connect_failures.inc();
@@ -291,7 +291,7 @@ fn local_or_remote(error: &io::Error) -> Fault {
 pub(crate) fn release(
     shard: &Shard,
     cluster: &ClusterState,
-    mut upstream: Upstream,
+    mut upstream: Box<Upstream>,
     reusable: bool,
     now: Instant,
 ) {
@@ -325,7 +325,7 @@ impl Upstreams {
     }
 
     /// The newest idle connection on which nothing happened.
-    fn reuse(&self, endpoint: &EndpointState, now: Instant) -> Option<Upstream> {
+    fn reuse(&self, endpoint: &EndpointState, now: Instant) -> Option<Box<Upstream>> {
         loop {
             let acquired = endpoint.ledger.borrow_mut().acquire(now, || false);
             let Acquire::Reuse(key) = acquired else {
@@ -339,7 +339,7 @@ impl Upstreams {
         }
     }
 
-    fn put_back(&self, upstream: Upstream, reusable: bool, now: Instant) {
+    fn put_back(&self, upstream: Box<Upstream>, reusable: bool, now: Instant) {
         let endpoint = upstream.endpoint.clone();
         let mut idle = self.idle.borrow_mut();
         let entry = idle.vacant_entry();

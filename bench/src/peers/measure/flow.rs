@@ -5,8 +5,8 @@
 //!   CPU time                            ├────────── a window ────────┤
 //! ```
 //!
-//! CPU time per request is the CPU time per second inside a window of the measured time, divided by the
-//! requests per second: connecting is not in it.
+//! CPU time per request is the CPU time inside a window of the measured time, divided by the answers that the
+//! client's intervals of 100 ms tell of for that window: connecting is not in it.
 
 use std::process::Command;
 use std::thread;
@@ -31,11 +31,23 @@ const WARMUP_MIN: Duration = Duration::from_millis(500);
 /// Between the beginning of the measured time and the window's, and between their ends.
 const MARGIN: Duration = Duration::from_millis(100);
 
+/// The load generator's name for requests that never found a free connection.
+const UNSENT: &str = "unsent";
+
 /// What the proxy had used at some time.
 struct Account {
     at: Instant,
     nanos: u64,
     ticks: Ticks,
+}
+
+/// What a client found, and what the proxy used meanwhile.
+struct Run {
+    report: Value,
+    /// When the client began to measure, but for the milliseconds that a program takes to start.
+    began: Instant,
+    before: Account,
+    after: Account,
 }
 
 impl Account {
@@ -54,6 +66,7 @@ pub(super) fn flow(setting: &Setting<'_>, subject: Subject, case: Case) -> Resul
     let measure = (setting.measure * MEASURE_TIMES).max(MARGIN * 4);
     let mut client = client(setting, &stage, case, warmup, measure);
     let processes = stage.processes();
+    let began = Instant::now() + warmup;
     let (before, after, report) = thread::scope(|scope| {
         let client = scope.spawn(|| run_client(&mut client));
         thread::sleep(warmup + MARGIN);
@@ -63,7 +76,7 @@ pub(super) fn flow(setting: &Setting<'_>, subject: Subject, case: Case) -> Resul
         (before, after, client.join())
     });
     let report = report.map_err(|_| "the thread of the client failed")??;
-    sample(&report, &before, &after, case.section)
+    sample(&Run { report, began, before, after }, case.section)
 }
 
 fn client(setting: &Setting<'_>, stage: &Stage, case: Case, warmup: Duration, measure: Duration) -> Command {
@@ -72,7 +85,7 @@ fn client(setting: &Setting<'_>, stage: &Stage, case: Case, warmup: Duration, me
     client.args(["--quiet", "--json", "-", "--timeout", "10s", "--rate", &rate]);
     client.args(["--connections", &case.connections.to_string()]);
     client.args(["--warmup", &format!("{}ms", warmup.as_millis())]);
-    client.args(["--duration", &format!("{}ms", (warmup + measure).as_millis())]);
+    client.args(["--duration", &format!("{}ms", measure.as_millis())]);
     if let Address::Unix(path) = &stage.listen {
         client.arg("--unix").arg(path);
     }
@@ -80,9 +93,30 @@ fn client(setting: &Setting<'_>, stage: &Stage, case: Case, warmup: Duration, me
     setting.client(&client, Layout::Apart)
 }
 
+impl Run {
+    /// Answers that came in the window: of an interval that lies only partly in it, that part. `None` if
+    /// there were none.
+    fn answered(&self) -> Option<f64> {
+        let place = |at: Instant| at.saturating_duration_since(self.began).as_secs_f64();
+        let (from, until) = (place(self.before.at), place(self.after.at));
+        let length = self.report["interval_nanos"].as_f64()? / 1e9;
+        let share = |interval: &Value| {
+            let start = interval["start_seconds"].as_f64()?;
+            let common = (start + length).min(until) - start.max(from);
+            Some(interval["answered"].as_f64()? * (common / length).max(0.0))
+        };
+        let answered: f64 = self.report["intervals"].as_array()?.iter().filter_map(share).sum();
+        (answered > 0.0).then_some(answered)
+    }
+}
+
 /// The figures of a run.
-fn sample(report: &Value, before: &Account, after: &Account, section: Section) -> Result<Sample, Problem> {
-    if report["failed"] != 0 {
+fn sample(run: &Run, section: Section) -> Result<Sample, Problem> {
+    let Run { report, before, after, .. } = run;
+    let kinds = report["errors"].as_object();
+    // What could not be sent in time says that the rate was more than what gets through: not certified.
+    let unsent = kinds.and_then(|kinds| kinds.get(UNSENT)?.as_u64()).unwrap_or(0);
+    if number(&report["failed"], "failed")? > unsent as f64 {
         return Err(format!("requests failed: {}", report["errors"]));
     }
     let statuses = report["statuses"].as_object();
@@ -96,7 +130,7 @@ fn sample(report: &Value, before: &Account, after: &Account, section: Section) -
     let percentile = |name: &str| number(&report["latency"]["percentiles_nanos"][name], name);
     let mut figures = vec![
         (Figure::PerSecond, per_second),
-        (Figure::Cpu, cpu_nanos / wall / per_second),
+        (Figure::Cpu, cpu_nanos / run.answered().ok_or("no answer came while CPU time was measured")?),
         (Figure::CpuUsed, cpu_nanos / wall / 1e9 * 100.0),
         (Figure::UserTicks, ticks.user as f64),
         (Figure::SystemTicks, ticks.system as f64),
@@ -104,10 +138,9 @@ fn sample(report: &Value, before: &Account, after: &Account, section: Section) -
         (Figure::P99, percentile("p99")?),
         (Figure::P999, percentile("p99.9")?),
     ];
-    if section == Section::Latency
-        && let Some(valid) = report["certified"]["valid"].as_bool()
-    {
-        figures.push((Figure::Uncertified, if valid { 0.0 } else { 1.0 }));
+    if section == Section::Latency {
+        let certified = unsent == 0 && report["certified"]["valid"] != false;
+        figures.push((Figure::Uncertified, if certified { 0.0 } else { 1.0 }));
     }
     Ok(Sample(figures))
 }
@@ -117,31 +150,67 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn cpu_time_is_divided_by_the_requests_of_the_window() {
-        let at = Instant::now();
+    /// A run whose window goes from 100 to 600 ms, in which the proxy used 100 ms.
+    fn run(report: Value) -> Run {
+        let began = Instant::now();
         let account = |millis, nanos| Account {
-            at: at + Duration::from_millis(millis),
+            at: began + Duration::from_millis(millis),
             nanos,
             ticks: Ticks { user: 10 + millis / 100, system: 20 + millis / 50 },
         };
-        let mut report = json!({
-            "failed": 0, "errors": {}, "statuses": {"200": 4}, "answered_per_second": 1000.0,
-            "certified": { "valid": false },
-            "latency": { "percentiles_nanos": { "p50": 1, "p99": 2, "p99.9": 3 } },
-        });
-        let (before, after) = (account(0, 0), account(500, 100_000_000));
-        let found = sample(&report, &before, &after, Section::Latency).unwrap();
-        let value = |figure| found.0.iter().find(|(f, _)| *f == figure).map(|(_, value)| *value);
-        // A tenth of a second of CPU in half a second, in which 500 requests were answered.
-        assert_eq!(value(Figure::Cpu), Some(200_000.0));
-        assert_eq!(value(Figure::CpuUsed), Some(20.0));
-        assert_eq!((value(Figure::UserTicks), value(Figure::SystemTicks)), (Some(5.0), Some(10.0)));
-        assert_eq!((value(Figure::P999), value(Figure::Uncertified)), (Some(3.0), Some(1.0)));
+        Run { report, began, before: account(100, 0), after: account(600, 100_000_000) }
+    }
 
-        report["statuses"] = json!({"200": 3, "503": 1});
-        assert!(sample(&report, &before, &after, Section::Latency).unwrap_err().contains("503"));
-        report["failed"] = json!(1);
-        assert!(sample(&report, &before, &after, Section::Latency).is_err());
+    fn report() -> Value {
+        let interval = |start, answered| json!({ "start_seconds": start, "answered": answered });
+        json!({
+            "failed": 0, "errors": {}, "statuses": {"200": 4}, "answered_per_second": 1000.0,
+            "latency": { "percentiles_nanos": { "p50": 1, "p99": 2, "p99.9": 3 } },
+            "interval_nanos": 200_000_000,
+            "intervals": [interval(0.0, 200), interval(0.2, 300), interval(0.4, 100), interval(0.6, 900)],
+        })
+    }
+
+    fn value(sample: &Sample, figure: Figure) -> Option<f64> {
+        sample.0.iter().find(|(found, _)| *found == figure).map(|(_, value)| *value)
+    }
+
+    #[test]
+    fn cpu_time_is_divided_by_the_answers_of_the_window() {
+        let found = sample(&run(report()), Section::Latency).unwrap();
+        // Half of the first interval, all of the next two, nothing of the last: 500 answers in 100 ms of CPU.
+        assert!((value(&found, Figure::Cpu).unwrap() - 200_000.0).abs() < 1.0, "{found:?}");
+        assert_eq!(value(&found, Figure::CpuUsed), Some(20.0));
+        assert_eq!(value(&found, Figure::UserTicks), Some(5.0));
+        assert_eq!(value(&found, Figure::SystemTicks), Some(10.0));
+        assert_eq!(value(&found, Figure::P999), Some(3.0));
+
+        let mut empty = report();
+        empty["intervals"] = json!([]);
+        assert!(sample(&run(empty), Section::Latency).unwrap_err().contains("no answer"));
+    }
+
+    #[test]
+    fn only_good_answers_are_a_sample() {
+        let mut wrong = report();
+        wrong["statuses"] = json!({"200": 3, "503": 1});
+        assert!(sample(&run(wrong.clone()), Section::Saturation).unwrap_err().contains("503"));
+        wrong["failed"] = json!(1);
+        assert!(sample(&run(wrong), Section::Saturation).unwrap_err().contains("failed"));
+    }
+
+    #[test]
+    fn a_rate_that_does_not_get_through_is_no_failure_but_not_certified() {
+        let uncertified = |failed: u64, errors: Value, valid: bool| {
+            let mut report = report();
+            report["failed"] = json!(failed);
+            report["errors"] = errors;
+            report["certified"] = json!({ "valid": valid });
+            Ok::<_, Problem>(value(&sample(&run(report), Section::Latency)?, Figure::Uncertified))
+        };
+        assert_eq!(uncertified(0, json!({}), true), Ok(Some(0.0)));
+        assert_eq!(uncertified(0, json!({}), false), Ok(Some(1.0)));
+        assert_eq!(uncertified(5, json!({"unsent": 5}), true), Ok(Some(1.0)));
+        assert!(uncertified(5, json!({"unsent": 4, "reset": 1}), true).unwrap_err().contains("reset"));
     }
 }

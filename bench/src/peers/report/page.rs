@@ -7,7 +7,7 @@ use pinion_load::plot::{Axis, Bars, Chart, Scale, Series, Unit, escape, page};
 use super::{Setup, tables};
 use crate::peers::address::Transport;
 use crate::peers::plan::{Case, Section};
-use crate::peers::results::{Figure, Results};
+use crate::peers::results::{Figure, Results, Row};
 use crate::peers::subject::Subject;
 
 /// The whole document.
@@ -86,32 +86,39 @@ fn bars(
     found.then(|| Bars { title: title.to_owned(), y, groups, names: names(&subjects) }.svg())
 }
 
-/// One plot for each size of bodies and kind of socket: their costs are too far apart for one.
-fn costs(results: &Results) -> Vec<String> {
-    let mut kinds: Vec<(Transport, usize)> = results
-        .cases(|case| case.section == Section::Lockstep)
-        .iter()
-        .map(|case| (case.transport, case.bytes))
-        .collect();
+/// One plot of bars for each size of bodies and kind of socket in `section`: they are too far apart for one.
+fn by_kind(
+    results: &Results,
+    section: Section,
+    y: &Axis,
+    what: &str,
+    value: impl Fn(&Row) -> Option<f64>,
+) -> Vec<String> {
+    let cases = results.cases(|case| case.section == section);
+    let mut kinds: Vec<(Transport, usize)> = cases.iter().map(|case| (case.transport, case.bytes)).collect();
     kinds.sort_unstable();
     kinds.dedup();
     let plot = |(transport, bytes)| {
-        let of_kind = |case: &Case| {
-            case.section == Section::Lockstep && case.transport == transport && case.bytes == bytes
-        };
+        let of_kind =
+            |case: &Case| case.section == section && case.transport == transport && case.bytes == bytes;
         let sockets = if transport == Transport::Tcp { "TCP" } else { "Unix sockets" };
         let size = results.cases(of_kind).first().map_or(String::new(), |case| case.label());
         let size = size.split(',').next().unwrap_or_default().to_owned();
         bars(
             results,
-            &format!("{size} over {sockets}: first quartile, by requests in flight"),
-            axis("CPU time per request", Scale::Linear, Unit::Nanos),
+            &format!("{size} over {sockets}: {what}, by connections"),
+            y.clone(),
             of_kind,
-            |case| format!("K={}", case.connections),
-            |case, subject| results.row(case, subject)?.first_quartile(Figure::Cpu),
+            |case| case.connections.to_string(),
+            |case, subject| value(results.row(case, subject)?),
         )
     };
     kinds.into_iter().filter_map(plot).collect()
+}
+
+fn costs(results: &Results) -> Vec<String> {
+    let y = axis("CPU time per request", Scale::Linear, Unit::Nanos);
+    by_kind(results, Section::Lockstep, &y, "first quartile", |row| row.first_quartile(Figure::Cpu))
 }
 
 /// Lines over `x`, one a subject, with the range between the quartiles.
@@ -129,9 +136,8 @@ fn lines(
         .into_iter()
         .map(|subject| {
             let rows = || cases.iter().filter_map(move |&case| Some((case, results.row(case, subject)?)));
-            let point =
-                |(case, row): (Case, &crate::peers::results::Row)| Some((place(case), row.median(figure)?));
-            let range = |(case, row): (Case, &crate::peers::results::Row)| {
+            let point = |(case, row): (Case, &Row)| Some((place(case), row.median(figure)?));
+            let range = |(case, row): (Case, &Row)| {
                 Some((place(case), row.quantile(figure, 0.25)?, row.quantile(figure, 0.75)?))
             };
             Series {
@@ -147,29 +153,8 @@ fn lines(
 }
 
 fn throughput(results: &Results) -> Vec<String> {
-    let small = |case: &Case| {
-        case.section == Section::Saturation && case.bytes == 100 && case.transport == Transport::Tcp
-    };
-    let curve = lines(
-        results,
-        "100 B over TCP: median and quartiles",
-        (
-            axis("connections", Scale::Log, Unit::Plain),
-            axis("requests answered", Scale::Linear, Unit::PerSecond),
-        ),
-        small,
-        |case| f64::from(case.connections),
-        Figure::PerSecond,
-    );
-    let others = bars(
-        results,
-        "Other cases: median",
-        axis("requests answered", Scale::Linear, Unit::PerSecond),
-        |case| case.section == Section::Saturation && !small(case),
-        Case::label,
-        |case, subject| results.row(case, subject)?.median(Figure::PerSecond),
-    );
-    [curve, others].into_iter().flatten().collect()
+    let y = axis("requests answered", Scale::Linear, Unit::PerSecond);
+    by_kind(results, Section::Saturation, &y, "median", |row| row.median(Figure::PerSecond))
 }
 
 fn latency(results: &Results) -> Vec<String> {
@@ -204,4 +189,68 @@ fn memory(results: &Results) -> Vec<String> {
         .into_iter()
         .filter_map(plot)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use crate::peers::report::Described;
+    use crate::peers::results::Sample;
+
+    fn row(section: Section, transport: Transport, connections: u32, rate: u32) -> Row {
+        let case = Case { section, bytes: 100, connections, transport, rate };
+        let figures = [
+            Figure::Cpu,
+            Figure::PerSecond,
+            Figure::P50,
+            Figure::P99,
+            Figure::P999,
+            Figure::IdleBytes,
+            Figure::ConnectionBytes,
+        ];
+        let samples = vec![Sample(figures.map(|figure| (figure, 1_000.0)).to_vec())];
+        Row { case, subject: Subject::Haproxy, samples }
+    }
+
+    fn page_of(rows: Vec<Row>) -> String {
+        let described = Described {
+            subject: Subject::Haproxy,
+            version: "<2.6>".to_owned(),
+            command: "haproxy -db".to_owned(),
+        };
+        let setup = Setup {
+            machine: Machine::here(),
+            command: "pinion-bench peers".to_owned(),
+            started: 7,
+            subjects: vec![described],
+        };
+        render(&Results { rows, repeats: 1, ..Results::default() }, &setup)
+    }
+
+    #[test]
+    fn every_section_has_its_plots() {
+        let (tcp, unix) = (Transport::Tcp, Transport::Unix);
+        let rows = vec![
+            row(Section::Lockstep, tcp, 1, 0),
+            row(Section::Lockstep, tcp, 8, 0),
+            row(Section::Lockstep, unix, 8, 0),
+            row(Section::Saturation, tcp, 1, 0),
+            row(Section::Saturation, tcp, 8, 0),
+            row(Section::Saturation, unix, 8, 0),
+            row(Section::Latency, tcp, 128, 100),
+            row(Section::Latency, tcp, 128, 200),
+            row(Section::Memory, tcp, 100, 0),
+        ];
+        let page = page_of(rows);
+        // Two kinds of socket, twice; three percentiles; two amounts of memory.
+        assert_eq!(page.matches("<svg").count(), 2 + 2 + 3 + 2, "{page}");
+        assert!(page.contains("&lt;2.6&gt;") && page.contains("HAProxy"), "{page}");
+    }
+
+    #[test]
+    fn nothing_measured_is_a_page_without_plots() {
+        let page = page_of(Vec::new());
+        assert!(!page.contains("<svg") && page.contains("What was compared"), "{page}");
+    }
 }

@@ -182,7 +182,7 @@ fn latency(results: &Results) -> Table {
         "An open loop of 100-byte answers over 128 connections, the proxy alone on its CPU. Latency in µs \
          from the time each request was due: medians of the runs, and the best and the worst run's p99. \
          CPU time in µs per request (first quartile). Not certified: runs in which the load generator or \
-         the machine was late.",
+         the machine was late, or the rate was more than what got through.",
         &[
             "rate",
             "proxy",

@@ -247,19 +247,10 @@ impl Server {
     fn on_settings(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         let change = self.peer.on_settings(payload)?;
         frame::settings_ack(out);
-        if change == 0 {
-            return Ok(());
+        if change != 0 {
+            self.ready.on_windows(&mut self.streams, change)?;
+            self.pump(out);
         }
-        let mut fits = true;
-        let ready = &mut self.ready;
-        self.streams.each(|id, stream| {
-            fits &= stream.outgoing.on_window(change);
-            ready.list(id, &mut stream.outgoing);
-        });
-        if !fits {
-            return Err(Fault::flow("settings that make a window too large"));
-        }
-        self.pump(out);
         Ok(())
     }
 

@@ -1,0 +1,306 @@
+//! A socket as the shard's driver and plain system calls see it: receiving, sending, waiting.
+//!
+//! ```text
+//!              io_uring                                  epoll
+//!   receive    an operation in flight                    the call, when the socket may be read
+//!   send       small: quiet, or (alone) the call         the call, when the socket may be written
+//!   ready      a poll operation                          the bit, and a look at the socket
+//! ```
+//!
+//! Invariants:
+//! - the descriptor lives as long as any clone or any operation in flight;
+//! - with io_uring sockets are blocking (the ring waits in the kernel), with epoll non-blocking;
+//! - one reader and one writer at a time.
+//!
+//! Not here: timeouts, buffers, decisions.
+//!
+//! HOT: 0 allocations.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use pinion_core::limits::BUFFER_BYTES;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::epoll::{Epoll, Watched};
+use super::reactor::{self, Reactor};
+use crate::sys::buffer::Buffer;
+use crate::sys::ring::{Flying, Ring};
+use crate::sys::task;
+
+/// A stream socket of the shard, or another descriptor that can be polled. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Socket(Rc<Inner>);
+
+struct Inner {
+    fd: OwnedFd,
+    driven: Driven,
+    /// How many want it non-blocking although the driver does not.
+    nonblocking: Cell<u32>,
+}
+
+enum Driven {
+    Ring(Rc<Ring>),
+    Epoll(Rc<Epoll>, Rc<Watched>),
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Driven::Epoll(epoll, watched) = &self.driven {
+            epoll.forget(self.fd.as_fd(), watched);
+        }
+    }
+}
+
+/// What receiving gave: how many bytes (0 at the end of the stream), and the buffer.
+pub(crate) type Received = (io::Result<usize>, Buffer);
+
+/// A receive. Dropping it loses bytes that arrive meanwhile (not with epoll): only do so when closing.
+pub(crate) struct Receive(Receiving);
+
+enum Receiving {
+    Ring(Flying),
+    /// `None` once it is over.
+    Epoll(Socket, Option<Buffer>),
+}
+
+/// One try to send what a buffer holds: how many bytes were sent, and the buffer as it was.
+pub(crate) struct Send(Sending);
+
+enum Sending {
+    Ring(Flying),
+    /// The buffer until it is over.
+    Epoll(Socket, Option<Buffer>),
+    Over(Option<Received>),
+}
+
+impl Socket {
+    /// Takes over `fd`, which may be anything that can be polled.
+    ///
+    /// # Errors
+    ///
+    /// When the driver can't watch it.
+    // ALLOC: once a connection.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let driven = match reactor::current()? {
+            Reactor::Ring(ring) => Driven::Ring(ring),
+            Reactor::Epoll(epoll) => {
+                let watched = epoll.watch(fd.as_fd())?;
+                Driven::Epoll(epoll, watched)
+            }
+        };
+        Ok(Socket(Rc::new(Inner { fd, driven, nonblocking: Cell::new(0) })))
+    }
+
+    /// Receives into the room of `buffer` what is there, or comes.
+    pub(crate) fn recv(&self, buffer: Buffer) -> Receive {
+        self.receive(buffer, false)
+    }
+
+    /// Like [`Socket::recv`], when most probably nothing is there yet.
+    pub(crate) fn recv_later(&self, buffer: Buffer) -> Receive {
+        self.receive(buffer, true)
+    }
+
+    fn receive(&self, buffer: Buffer, later: bool) -> Receive {
+        Receive(match &self.0.driven {
+            Driven::Ring(ring) => Receiving::Ring(ring.receive(self, buffer, later)),
+            Driven::Epoll(..) => Receiving::Epoll(self.clone(), Some(buffer)),
+        })
+    }
+
+    /// Like [`Socket::recv`] for bytes that come later, until `stop` says so. Nothing is lost: what came
+    /// first is the outcome, else `ECANCELED`.
+    pub(crate) async fn recv_unless(&self, buffer: Buffer, stop: impl Fn(&Context<'_>) -> bool) -> Received {
+        let mut receive = self.recv_later(buffer);
+        let mut stopped = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(received) = receive.poll_once(cx) {
+                return Poll::Ready(received);
+            }
+            if !stopped && stop(cx) {
+                stopped = true;
+                if let Some(buffer) = receive.cancel() {
+                    return Poll::Ready((Err(Errno::CANCELED.into()), buffer));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends unread bytes of `buffer`: as many as go at once, or with `wait` at least one.
+    pub(crate) fn send(&self, buffer: Buffer, wait: bool) -> Send {
+        let Driven::Ring(ring) = &self.0.driven else {
+            return Send(Sending::Epoll(self.clone(), Some(buffer)));
+        };
+        if wait || buffer.unread().len() > BUFFER_BYTES {
+            return Send(Sending::Ring(ring.send(self, buffer)));
+        }
+        // While nobody else waits for the turn's end, a call of one's own is cheaper than ending it.
+        if task::alone() {
+            let sent = rustix::net::send(self, buffer.unread(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            return Send(Sending::Over(Some((sent.map_err(io::Error::from), buffer))));
+        }
+        Send(Sending::Ring(ring.send_quietly(self, buffer)))
+    }
+
+    /// Like [`Socket::send`], for what nobody will wait for.
+    pub(crate) fn send_lazily(&self, buffer: Buffer, wait: bool) -> Send {
+        match &self.0.driven {
+            Driven::Ring(ring) if !wait && buffer.unread().len() <= BUFFER_BYTES => {
+                Send(Sending::Ring(ring.send_quietly(self, buffer)))
+            }
+            _ => self.send(buffer, wait),
+        }
+    }
+
+    /// Waits until a receive would not block. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the driver can't wait for it.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.ready(false).await
+    }
+
+    /// Waits until a send would not block. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the driver can't wait for it.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.ready(true).await
+    }
+
+    async fn ready(&self, write: bool) -> io::Result<()> {
+        match &self.0.driven {
+            Driven::Ring(ring) => {
+                let mut flying = ring.poll_ready(self, write);
+                poll_fn(|cx| flying.poll(cx)).await.0.map(drop)
+            }
+            Driven::Epoll(_, watched) => poll_fn(|cx| watched.poll_ready(cx, write, self.as_fd())).await,
+        }
+    }
+
+    /// With a driver whose sockets block: makes this one non-blocking until [`Socket::release_nonblocking`]
+    /// was called as often.
+    pub(crate) fn hold_nonblocking(&self) -> io::Result<()> {
+        let held = self.0.nonblocking.get();
+        self.0.nonblocking.set(held + 1);
+        if held > 0 { Ok(()) } else { Ok(rustix::io::ioctl_fionbio(self, true)?) }
+    }
+
+    /// Takes back one [`Socket::hold_nonblocking`].
+    pub(crate) fn release_nonblocking(&self) {
+        let held = self.0.nonblocking.get().saturating_sub(1);
+        self.0.nonblocking.set(held);
+        if held == 0 {
+            // Can only fail for a descriptor that is not open, and this one is.
+            let _ = rustix::io::ioctl_fionbio(self, false);
+        }
+    }
+}
+
+impl Receive {
+    /// Calls it off: gives the buffer back where nothing is in flight. Else it must be awaited nevertheless; it
+    /// ends with `ECANCELED` or, when bytes came first, with those bytes.
+    fn cancel(&mut self) -> Option<Buffer> {
+        match &mut self.0 {
+            Receiving::Ring(flying) => {
+                flying.cancel();
+                None
+            }
+            Receiving::Epoll(_, buffer) => buffer.take(),
+        }
+    }
+
+    /// The outcome, when there is one; once.
+    pub(crate) fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        match &mut self.0 {
+            Receiving::Ring(flying) => match flying.poll(cx) {
+                Poll::Ready((result, Some(buffer))) => Poll::Ready((result, buffer)),
+                Poll::Ready((_, None)) | Poll::Pending => Poll::Pending,
+            },
+            Receiving::Epoll(socket, place) => {
+                let (Driven::Epoll(_, watched), Some(buffer)) = (&socket.0.driven, place.as_mut()) else {
+                    return Poll::Pending;
+                };
+                let room = buffer.room();
+                let result = std::task::ready!(watched.poll_call(cx, false, room, || {
+                    let spare = spare_capacity(buffer.as_vec());
+                    rustix::net::recv(&*socket, spare, RecvFlags::empty()).map(|(_, received)| received)
+                }));
+                match place.take() {
+                    Some(buffer) => Poll::Ready((result, buffer)),
+                    None => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl Future for Receive {
+    type Output = Received;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Received> {
+        self.poll_once(cx)
+    }
+}
+
+impl Send {
+    /// The outcome, when there is one; once. `lazily`: the task need not be woken when everything was sent.
+    pub(crate) fn poll_once(&mut self, cx: &mut Context<'_>, lazily: bool) -> Poll<Received> {
+        match &mut self.0 {
+            Sending::Over(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
+            Sending::Ring(flying) => match if lazily { flying.poll_lazily(cx) } else { flying.poll(cx) } {
+                Poll::Ready((result, Some(buffer))) => Poll::Ready((result, buffer)),
+                Poll::Ready((_, None)) | Poll::Pending => Poll::Pending,
+            },
+            Sending::Epoll(socket, place) => {
+                let (Driven::Epoll(_, watched), Some(buffer)) = (&socket.0.driven, place.as_ref()) else {
+                    return Poll::Pending;
+                };
+                let bytes = buffer.unread();
+                let result = std::task::ready!(watched.poll_call(cx, true, bytes.len(), || {
+                    rustix::net::send(&*socket, bytes, SendFlags::NOSIGNAL)
+                }));
+                match place.take() {
+                    Some(buffer) => Poll::Ready((result, buffer)),
+                    None => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl Future for Send {
+    type Output = Received;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Received> {
+        self.poll_once(cx, false)
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;
