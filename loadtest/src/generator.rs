@@ -11,6 +11,7 @@ use clap::ArgMatches;
 
 use crate::certify::{Certificate, CpuTime};
 use crate::cli::{Driver, LoadOptions, Problem, ReportOptions};
+use crate::client::failure::Failure;
 use crate::clock::nanos;
 use crate::job::{Begin, Job, Pace, Start};
 use crate::measure::Measure;
@@ -164,10 +165,17 @@ pub(crate) fn run_once(
     let mut measure = Measure::new(interval(&plan), plan.items.len()).after(plan.warmup);
     let mut samples = Samples::new(options.samples.is_some());
     let mut facts = Vec::new();
+    let mut unconnected = None;
     for part in parts {
         measure.merge(&part.measure);
+        unconnected = unconnected.or(part.unconnected);
         samples.append(part.samples);
         facts.push(part.facts);
+    }
+    // The counts say how many, and not why.
+    let is_told = |failure| measure.failures.contains_key(&failure);
+    if let Some(why) = unconnected.filter(|_| is_told(Failure::Connect) || is_told(Failure::Tls)) {
+        eprintln!("pinion-load: a connection that failed: {why}");
     }
     let certificate = Certificate::of(&measure, &facts, steal);
     let ended = match stop.load(Ordering::Relaxed) {

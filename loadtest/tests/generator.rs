@@ -272,6 +272,7 @@ fn connections_that_are_missing_are_told() {
     let output = program(&options).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains(&format!("starts with 2 of 4 connections; 127.0.0.1:{port}: connect: ")), "{told}");
+    assert!(told.contains(&format!("a connection that failed: 127.0.0.1:{port}: connect: ")), "{told}");
     assert!(output.status.success() && text(&output).contains("\nconnect  "), "{}", text(&output));
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Part {
     pub(crate) measure: Measure,
     pub(crate) samples: Samples,
     pub(crate) facts: Facts,
+    /// Why the last connection that failed did so.
+    pub(crate) unconnected: Option<String>,
 }
 
 /// What the tasks of a thread share.
@@ -144,7 +146,7 @@ async fn drive(job: Job) -> io::Result<Part> {
     let mut core = shared.core.borrow_mut();
     facts.exhausted = core.exhausted;
     let (measure, samples) = core.finish();
-    Ok(Part { measure, samples, facts })
+    Ok(Part { measure, samples, facts, unconnected: core.unconnected.take() })
 }
 
 /// Opens every connection, before the clock of the run starts.
