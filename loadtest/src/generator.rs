@@ -10,7 +10,8 @@ use std::sync::{Arc, Barrier, OnceLock};
 use clap::ArgMatches;
 
 use crate::certify::{Certificate, CpuTime};
-use crate::cli::{Driver, LoadOptions, Problem};
+use crate::cli::{Driver, LoadOptions, Problem, ReportOptions};
+use crate::client::failure::Failure;
 use crate::clock::nanos;
 use crate::job::{Begin, Job, Pace, Start};
 use crate::measure::Measure;
@@ -24,6 +25,9 @@ use crate::schedule::Schedule;
 use crate::sender::Part;
 use crate::{agent, knee, sender, sys, timestamp};
 
+/// Descriptors for what is no connection: rings, timers, files.
+const DESCRIPTORS_BESIDE: u64 = 64;
+
 /// Sends the load and reports.
 ///
 /// # Errors
@@ -34,32 +38,47 @@ pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Pr
     if let Some(scenario) = &scenario {
         scenario.apply(&mut options, given)?;
     }
+    check_outputs(&options)?;
     let stop = Arc::new(AtomicBool::new(false));
     watch_signals(&stop)?;
     if !options.leader.agents.is_empty() {
-        return conclude(&agent::lead(&options, given, &stop)?, &options);
+        return conclude(&agent::lead(&options, given, &stop)?, &options, Vec::new());
     }
     if let Some(knee) = &options.find_knee {
         return knee::find(&options, scenario.as_ref(), knee, &stop);
     }
     let mut finished = run_once(&options, scenario.as_ref(), &Conditions::alone(&stop))?;
+    let mut failures = Vec::new();
     if let Some(path) = &options.samples {
-        let lost = std::mem::take(&mut finished.samples)
-            .write(path)
-            .map_err(|e| Problem::io(format_args!("can't write the samples to {}", path.display()), &e))?;
-        if lost > 0 {
-            eprintln!("pinion-load: {lost} requests are not in {}: there were too many", path.display());
+        match std::mem::take(&mut finished.samples).write(path) {
+            Ok(0) => {}
+            Ok(lost) => {
+                eprintln!("pinion-load: {lost} requests are not in {}: there were too many", path.display());
+            }
+            Err(error) => failures.push(format!("can't write the samples to {}: {error}", path.display())),
         }
     }
-    conclude(&Outcome::of(&options, finished), &options)
+    conclude(&Outcome::of(&options, finished), &options, failures)
 }
 
-/// Writes what the user wants of a run, and says what fails it.
-fn conclude(outcome: &Outcome, options: &LoadOptions) -> Result<(), Problem> {
-    let failures =
-        report::write(outcome, &options.report).map_err(|e| Problem::io("can't write the report", &e))?;
+fn check_outputs(options: &LoadOptions) -> Result<(), Problem> {
+    let ReportOptions { json, html, hgrm, hlog, .. } = &options.report;
+    let files = [html, hgrm, hlog, &options.samples];
+    if files.into_iter().flatten().any(|path| path.as_os_str() == "-") {
+        return Err(Problem::Usage("of the outputs only --json can go to stdout (`-`)".to_owned()));
+    }
+    report::check_outputs(files.into_iter().chain([json]).flatten())
+}
+
+/// Writes what the user wants of a run, and says what fails it beside the `failures` so far.
+fn conclude(outcome: &Outcome, options: &LoadOptions, mut failures: Vec<String>) -> Result<(), Problem> {
+    failures.extend(report::write(outcome, &options.report));
     if outcome.measure.answered() == 0 {
-        return Err(Problem::Failed("no request was answered".to_owned()));
+        let why = match outcome.measure.sent {
+            0 if !options.warmup.is_zero() => " after the --warmup, which --requests counts too",
+            _ => "",
+        };
+        failures.insert(0, format!("no request was answered{why}"));
     }
     if !failures.is_empty() {
         return Err(Problem::Failed(failures.join("\npinion-load: ")));
@@ -129,6 +148,7 @@ pub(crate) fn run_once(
     let totals: Vec<_> = (0..plan.threads).map(|_| Arc::new(Totals::default())).collect();
     let share = conditions.share.unwrap_or(Share { first: 0, all: plan.threads });
     let jobs = jobs(options, &plan, (driver, share), (&start, stop, &totals));
+    check_descriptors(&jobs)?;
     let watch = Watch {
         totals: &totals,
         start: &start,
@@ -145,10 +165,17 @@ pub(crate) fn run_once(
     let mut measure = Measure::new(interval(&plan), plan.items.len()).after(plan.warmup);
     let mut samples = Samples::new(options.samples.is_some());
     let mut facts = Vec::new();
+    let mut unconnected = None;
     for part in parts {
         measure.merge(&part.measure);
+        unconnected = unconnected.or(part.unconnected);
         samples.append(part.samples);
         facts.push(part.facts);
+    }
+    // The counts say how many, and not why.
+    let is_told = |failure| measure.failures.contains_key(&failure);
+    if let Some(why) = unconnected.filter(|_| is_told(Failure::Connect) || is_told(Failure::Tls)) {
+        eprintln!("pinion-load: a connection that failed: {why}");
     }
     let certificate = Certificate::of(&measure, &facts, steal);
     let ended = match stop.load(Ordering::Relaxed) {
@@ -157,6 +184,20 @@ pub(crate) fn run_once(
         false => Ended::Planned,
     };
     Ok(Finished { plan, measure, samples, certificate, driver, started, ended })
+}
+
+/// Whether this process may open so many connections: better known now than as a crowd of failures.
+fn check_descriptors(jobs: &[Job]) -> Result<(), Problem> {
+    let of = |job: &Job| job.connections * job.groups.len() + job.idle_connections;
+    let connections = jobs.iter().map(of).sum::<usize>() as u64;
+    let limit = sys::raise_descriptors();
+    if connections + DESCRIPTORS_BESIDE > limit {
+        return Err(Problem::Usage(format!(
+            "{connections} connections need as many file descriptors and {DESCRIPTORS_BESIDE} more; this \
+             process may have {limit} (see ulimit -n)"
+        )));
+    }
+    Ok(())
 }
 
 fn jobs(

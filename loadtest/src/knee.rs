@@ -9,16 +9,16 @@
 //! A generator that did not keep up ends the search: what is beyond says nothing about the server.
 
 use std::fmt::{self, Write as _};
-use std::fs;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::cli::{LoadOptions, Problem, Rate};
+use crate::cli::{Arrivals, LoadOptions, Problem, Rate};
 use crate::generator::{Conditions, Finished, run_once};
 use crate::plot::{self, Axis, Chart, Scale, Series, Unit};
+use crate::report::{show, write_file};
 use crate::scenario::file::Scenario;
 use crate::units::{self, Nanos};
 
@@ -155,6 +155,11 @@ pub(crate) fn find(
     let Rate::PerSecond(first) = options.rate else {
         return Err(Problem::Usage("--find-knee starts from one --rate".to_owned()));
     };
+    if matches!(options.arrivals, Arrivals::Recorded(_)) {
+        return Err(Problem::Usage(
+            "--find-knee changes the rate; recorded --arrivals have their own".to_owned(),
+        ));
+    }
     let mut trials: Vec<Trial> = Vec::new();
     let mut try_rate = |rate: f64| -> Result<Verdict, Problem> {
         let mut options = options.clone();
@@ -163,6 +168,10 @@ pub(crate) fn find(
             options.warmup = options.duration / 10;
         }
         let finished = run_once(&options, scenario, &Conditions::alone(stop))?;
+        if stop.load(Ordering::Relaxed) {
+            // A part of a trial tells nothing; what was found before is reported.
+            return Ok(Verdict::NotCertified);
+        }
         let trial = Trial::of(rate, *knee, &finished);
         if !options.report.quiet {
             eprintln!("{}", line(&trial, *knee));
@@ -182,19 +191,24 @@ pub(crate) fn find(
         if verdict == Verdict::NotCertified {
             // Once more: a moment's disturbance is no limit.
             let again = try_rate(rate)?;
-            if again == Verdict::NotCertified {
+            if again == Verdict::NotCertified && !stop.load(Ordering::Relaxed) {
                 limit = Some(rate);
                 search.breaks = Some(rate);
                 break;
             }
         }
         let held = trials_verdict(&mut try_rate, rate, verdict)?;
-        if !search.note(held) {
+        if stop.load(Ordering::Relaxed) || !search.note(held) {
             break;
         }
     }
-    let report =
-        Report { condition: knee.to_string(), knee_per_second: search.holds, generator_limit: limit, trials };
+    let report = Report {
+        condition: knee.to_string(),
+        knee_per_second: search.holds,
+        generator_limit: limit,
+        interrupted: stop.load(Ordering::Relaxed),
+        trials,
+    };
     write(options, knee, &report)
 }
 
@@ -219,6 +233,8 @@ struct Report {
     knee_per_second: Option<f64>,
     /// The rate at which the generator did not keep up, if that ended the search.
     generator_limit: Option<f64>,
+    /// Whether a signal ended the search: a higher rate may hold.
+    interrupted: bool,
     trials: Vec<Trial>,
 }
 
@@ -251,25 +267,33 @@ fn write(options: &LoadOptions, knee: &Knee, report: &Report) -> Result<(), Prob
     if let Some(limit) = report.generator_limit {
         let _ = writeln!(out, "the generator did not keep up at {limit:.1}/s: the search ended there");
     }
+    if report.interrupted {
+        let _ = writeln!(out, "the search was interrupted: what follows is what was known by then");
+    }
     let _ = match report.knee_per_second {
         Some(rate) => writeln!(out, "knee  {rate:.1}/s"),
         None => writeln!(out, "knee  none: no rate held"),
     };
     // INVARIANT: numbers, strings and lists are always JSON.
     let json = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
-    let written = |e: std::io::Error| Problem::io("can't write the report", &e);
-    match &options.report.json {
-        Some(path) if path.as_os_str() == "-" => print!("{json}"),
-        Some(path) => {
-            fs::write(path, json).map_err(written)?;
-            print!("{out}");
-        }
-        None => print!("{out}"),
+    let (shown, json_file) = match &options.report.json {
+        Some(path) if path.as_os_str() == "-" => (&json, None),
+        path => (&out, path.as_ref()),
+    };
+    // One output that can't be written keeps no other one back.
+    let mut written = vec![show(shown)];
+    written.extend(json_file.map(|path| write_file(path, json.as_bytes())));
+    let html = options.report.html.as_ref();
+    written.extend(html.map(|path| write_file(path, page(knee, &sorted, &out).as_bytes())));
+    let mut failures: Vec<String> = written
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|error| format!("can't write the report: {error}"))
+        .collect();
+    if report.knee_per_second.is_none() {
+        failures.push("no rate held the condition".to_owned());
     }
-    if let Some(path) = &options.report.html {
-        fs::write(path, page(knee, &sorted, &out)).map_err(written)?;
-    }
-    report.knee_per_second.map(drop).ok_or_else(|| Problem::Failed("no rate held the condition".to_owned()))
+    if failures.is_empty() { Ok(()) } else { Err(Problem::Failed(failures.join("\npinion-load: "))) }
 }
 
 /// The curve of latency over rate.

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +32,15 @@ pub(crate) const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 pub(crate) enum Peer {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => write!(f, "{address}"),
+            Peer::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// What is spoken on the connections of a group.
@@ -132,6 +142,12 @@ fn check(options: &LoadOptions) -> Result<(), Problem> {
     let wrong = |text: &str| Err(Problem::Usage(text.to_owned()));
     if options.duration.is_zero() {
         return wrong("a run needs a --duration above zero");
+    }
+    if options.rate == Rate::Max && matches!(options.arrivals, Arrivals::Poisson) {
+        return wrong("--rate max is a closed loop, which has no --arrivals");
+    }
+    if options.requests == Some(0) {
+        return wrong("a run needs --requests above zero");
     }
     if options.timeout.is_zero() {
         return wrong("answers need a --timeout above zero");

@@ -1,4 +1,4 @@
-//! Signals, socket options, and sockets by number: the only unsafe code of the program.
+//! Signals, limits, socket options, and sockets by number: the only unsafe code of the program.
 //!
 //! Termination signals are blocked before the first thread is started (threads inherit the mask) and
 //! then waited for by one thread, so that no code ever runs in a signal handler.
@@ -6,6 +6,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The signals that end the program in an orderly way.
 const TERMINATION: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -38,6 +40,13 @@ pub(crate) fn wait_termination() {
     let mut signal: libc::c_int = 0;
     // SAFETY: both pointers refer to initialised variables that live over the call.
     while unsafe { libc::sigwait(&raw const set, &raw mut signal) } != 0 {}
+}
+
+/// Raises the number of descriptors that this process may open as far as it is allowed to; gives that number.
+pub(crate) fn raise_descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Lets the kernel choose the port of a socket that is bound to an address when it connects, so that the same

@@ -227,12 +227,65 @@ fn nothing_to_connect_to_is_a_failure_and_nonsense_a_usage_error() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let output = program(&["--duration", "1s", &format!("http://127.0.0.1:{port}/")]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no connection"));
-    for wrong in
-        [&["ftp://a/"][..], &["--rate", "0", "http://a/"], &["--duration", "0", "http://127.0.0.1:1/"], &[]]
-    {
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(&format!("no connection could be made to 127.0.0.1:{port}: connect: ")), "{told}");
+    for wrong in [
+        &["ftp://a/"][..],
+        &["--rate", "0", "http://a/"],
+        &["--duration", "0", "http://127.0.0.1:1/"],
+        &["-n", "0", "http://127.0.0.1:1/"],
+        &["--rate", "max", "--arrivals", "poisson", "http://127.0.0.1:1/"],
+        &["--stage", "5:0s", "http://127.0.0.1:1/"],
+        &[],
+    ] {
         assert_eq!(program(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
     }
+}
+
+/// What no wait can mend is told with its reason, long before the ten seconds that connecting may take.
+#[test]
+fn tls_to_a_plain_port_is_told_at_once() {
+    for driver in DRIVERS {
+        let origin = Origin::start(driver, &[]);
+        let start = Instant::now();
+        let output =
+            program(&["--duration", "1s", &format!("https://{}/", origin.address)]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("what came is not TLS"), "{told}");
+        assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    }
+}
+
+/// A scenario's dead host does not hold the others up for ten seconds, and is named.
+#[test]
+fn connections_that_are_missing_are_told() {
+    let origin = Origin::start("epoll", &[]);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let targets = format!(
+        "[[targets]]\nurl = \"http://{}/\"\n[[targets]]\nurl = \"http://127.0.0.1:{port}/\"\n",
+        origin.address
+    );
+    file.write_all(targets.as_bytes()).unwrap();
+    let options = ["-q", "-r", "100", "-n", "40", "-c", "2", "--scenario", file.path().to_str().unwrap()];
+    let output = program(&options).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(&format!("starts with 2 of 4 connections; 127.0.0.1:{port}: connect: ")), "{told}");
+    assert!(told.contains(&format!("a connection that failed: 127.0.0.1:{port}: connect: ")), "{told}");
+    assert!(output.status.success() && text(&output).contains("\nconnect  "), "{}", text(&output));
+}
+
+#[test]
+fn more_connections_than_descriptors_are_refused() {
+    let limited = format!(
+        "ulimit -n 200 && exec {} -c 500 http://127.0.0.1:1/",
+        program(&[]).get_program().to_str().unwrap()
+    );
+    let output = std::process::Command::new("bash").args(["-c", &limited]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("500 connections need") && told.contains("may have 200"), "{told}");
 }
 
 #[test]
@@ -251,4 +304,18 @@ fn ctrl_c_ends_the_run_and_reports_what_there_is() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["interrupted"], true);
     assert!(report["answered"].as_u64().unwrap() > 20, "{report:#}");
+}
+
+/// The rate of a run without an answer is by its time, not by none.
+#[test]
+fn a_run_that_is_ended_early_took_as_long_as_it_did() {
+    // The kernel accepts, and nobody answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let options = ["--quiet", "--json", "-", "-r", "10", "-c", "4", "-d", "60s", &url];
+    let child = program(&options).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let report: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(report["measured_seconds"].as_f64().unwrap() > 0.1, "{report:#}");
 }

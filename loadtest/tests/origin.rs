@@ -195,6 +195,8 @@ fn ambiguous_requests_are_refused_and_end_the_connection() {
         refused(400, "GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n");
         refused(400, "GET / HTTP/1.1\r\n\r\n");
         refused(400, "GET /bytes/many HTTP/1.1\r\nHost: a\r\n\r\n");
+        // Without an end: what begins like TLS is known by its first byte.
+        refused(400, "\x16\x03\x01\x02");
         refused(505, "GET / HTTP/3.0\r\nHost: a\r\n\r\n");
         refused(431, &format!("GET / HTTP/1.1\r\nHost: a\r\nx: {}", "y".repeat(300 * 1024)));
     });

@@ -152,7 +152,10 @@ fn certificates_are_verified_and_shown() {
     for wrong in [&["--ca", &cert][..], &["--ca", &ca, "--server-name", "other.example"]] {
         let output = run(&[&LOAD[..], &identity, wrong, &[&url]].concat());
         let told = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && told.contains("(tls)"), "{wrong:?}: {told}");
+        assert!(
+            !output.status.success() && told.contains(": tls: invalid peer certificate"),
+            "{wrong:?}: {told}"
+        );
     }
 }
 
@@ -226,7 +229,7 @@ fn what_is_not_http2_is_told() {
     });
     let output = run(&["--http", "http2", "-n", "5", "--rate", "50", "--connections", "1", &url]);
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && told.contains("(malformed)"), "{told}");
+    assert!(!output.status.success() && told.contains("what the peer answers is not HTTP/2"), "{told}");
 }
 
 #[test]
@@ -310,4 +313,72 @@ fn the_knee_of_a_server_with_two_workers_is_found() {
     } else {
         assert!(trials.iter().any(|trial| trial["verdict"] == "not_certified"), "{report:#}");
     }
+}
+
+/// The message is no content of the handshake.
+#[test]
+fn a_given_message_goes_over_a_web_socket() {
+    let origin = Origin::start("epoll", &[]);
+    let url = format!("ws://{}/", origin.address);
+    let report = load(&[&LOAD[..], &["--body", "hello", &url]].concat());
+    check_all_answered(&report, 100);
+    assert_eq!(report["content_bytes"], 500);
+}
+
+/// A peer that refuses every stream: each request is sent six times, and then it has failed.
+#[test]
+fn what_is_refused_for_ever_is_not_sent_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let _ = stream.read_exact(&mut [0; 24]);
+        let _ = stream.write_all(b"\0\0\0\x04\0\0\0\0\0");
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).is_ok() {
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            if stream.read_exact(&mut vec![0; length]).is_err() {
+                return;
+            }
+            // HEADERS are answered by RST_STREAM with REFUSED_STREAM.
+            if head[3] == 1 {
+                let reset = [&b"\0\0\x04\x03\0"[..], &head[5..], b"\0\0\0\x07"].concat();
+                let _ = stream.write_all(&reset);
+            }
+        }
+    });
+    let report = load(&["--http", "http2", "-c", "1", "-r", "100", "-n", "10", &url]);
+    assert_eq!((&report["sent"], &report["failed"], &report["resent"]), (&10.into(), &10.into(), &50.into()));
+    assert_eq!(report["errors"]["refused"], 10);
+}
+
+/// Calls that the peer ends are opened again; every message has one end.
+#[test]
+fn calls_that_end_are_opened_again() {
+    let origin = Origin::start("epoll", &["--error-rate", "99%"]);
+    let url = format!("grpc://{}/echo.Echo/Stream", origin.address);
+    let options = ["--grpc-streaming", "--streams", "7", "-c", "2", "-b", "abc", "-r", "300", "-n", "300"];
+    let report = load(&[&options[..], &[&url]].concat());
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!((count("sent"), count("answered") + count("failed")), (300, 300), "{report:#}");
+    assert!(report["grpc_statuses"]["14"].as_u64().unwrap() > 10, "{report:#}");
+}
+
+/// What was found of the knee before Ctrl-C is reported, and a part of a trial is not taken for one.
+#[test]
+fn an_interrupted_search_reports_what_it_knows() {
+    let origin = Origin::start("epoll", &[]);
+    let options = ["--quiet", "--json", "-", "-r", "5", "-d", "30s", "--find-knee", "p50 < 10s"];
+    let child = program(&options)
+        .arg(format!("http://{}/", origin.address))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["interrupted"], report["trials"].as_array().unwrap().len()), (&true.into(), 0));
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -197,10 +197,56 @@ fn reports_are_compared_on_stdout_and_as_a_page() {
     assert_eq!(program(&["compare", &fast]).output().unwrap().status.code(), Some(2));
 }
 
+/// Known before anything is sent: an hour later it would be too late.
 #[test]
-fn outputs_that_can_not_be_written_are_named() {
+fn outputs_that_can_not_be_written_are_named_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    for (option, path) in [("--html", "no-such-folder/page.html"), ("--json", folder), ("--samples", folder)]
+    {
+        // Nothing listens there: the files are looked at first.
+        let output = program(&[option, path, "http://127.0.0.1:1/"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let problem = text(&output.stderr);
+        assert!(problem.contains(&format!("can't write {path}: ")), "{problem}");
+    }
+    assert_eq!(program(&["--html", "-", "http://127.0.0.1:1/"]).output().unwrap().status.code(), Some(2));
+    let knee = ["--find-knee", "p99 < 1s", "--samples", "x.csv", "http://127.0.0.1:1/"];
+    assert_eq!(program(&knee).output().unwrap().status.code(), Some(2));
+    // The trial leaves nothing behind.
+    let kept = format!("{folder}/report.json");
+    assert!(!program(&["--json", &kept, "http://127.0.0.1:1/"]).output().unwrap().status.success());
+    assert!(!std::path::Path::new(&kept).exists());
+}
+
+#[test]
+fn an_output_that_fails_keeps_no_other_one_back() {
     let origin = Origin::start("epoll", &[]);
-    let output = load(&origin, &["--rate", "100", "-n", "5", "--html", "no-such-folder/page.html"]);
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let full = ["--json", "/dev/full", "--samples", "/dev/full", "--html", page.to_str().unwrap()];
+    let output = load(&origin, &[&["--rate", "100", "-n", "5"][..], &full].concat());
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("no-such-folder/page.html"), "{}", text(&output.stderr));
+    let problem = text(&output.stderr);
+    assert!(problem.contains("can't write the report: /dev/full: "), "{problem}");
+    assert!(problem.contains("can't write the samples to /dev/full: "), "{problem}");
+    assert!(text(&output.stdout).contains("answered     5 "), "{}", text(&output.stdout));
+    assert!(page.exists());
+}
+
+#[test]
+fn a_full_or_closed_stdout_is_no_crash() {
+    let origin = Origin::start("epoll", &[]);
+    let url = format!("http://{}/", origin.address);
+    let knee = ["--rate", "20", "--duration", "50ms", "--find-knee", "p50 < 1ns"];
+    for options in [&["--rate", "100", "-n", "5"][..], &knee] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = program(&["--quiet", &url]).args(options).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("stdout: "), "{}", text(&output.stderr));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program(&["--quiet", &url]).args(options).stdout(writer).output().unwrap();
+        assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
+    }
 }

@@ -134,6 +134,9 @@ impl FromStr for StageOption {
             .rsplit_once(':')
             .ok_or("write RATE:DURATION or FROM..TO:DURATION, for example 0..500:30s")?;
         let length = units::duration(length)?;
+        if length.is_zero() {
+            return Err("a stage needs a duration above zero".to_owned());
+        }
         let (from, to) = match ramp(rates) {
             Some(ramp) => ramp?,
             // Nothing for a while is a stage too.
@@ -208,7 +211,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", requires = "replay")]
     pub(crate) speed: f64,
     /// Find the highest rate at which this holds, for example 'p99 < 10ms'
-    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["stage", "replay"])]
+    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["stage", "replay", "samples", "assertions", "hgrm", "hlog", "until_ci"])]
     pub(crate) find_knee: Option<Knee>,
     /// Seed of random arrivals, targets and bodies
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -278,7 +281,7 @@ pub(crate) struct LoadOptions {
     pub(crate) tls: TlsOptions,
 
     /// Threads to send from: a number, or `auto` for one on each CPU
-    #[arg(long, default_value = "1", value_name = "N", help_heading = "Machine")]
+    #[arg(long, short = 't', default_value = "1", value_name = "N", help_heading = "Machine")]
     pub(crate) threads: Threads,
     /// Pin the threads to these CPUs, one after the other: 0,1
     #[arg(long, value_name = "CPUS", value_delimiter = ',', help_heading = "Machine")]
@@ -319,7 +322,7 @@ mod tests {
         let stage = |from, to, seconds| StageOption { from, to, length: Duration::from_secs(seconds) };
         assert_eq!("0..500:30s".parse(), Ok(stage(0.0, 500.0, 30)));
         assert_eq!("0:1m".parse(), Ok(stage(0.0, 0.0, 60)));
-        for wrong in ["", "5", "5:", ":5s", "5:5"] {
+        for wrong in ["", "5", "5:", ":5s", "5:5", "5:0s"] {
             assert!(wrong.parse::<StageOption>().is_err(), "{wrong}");
         }
     }

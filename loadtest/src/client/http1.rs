@@ -13,6 +13,9 @@ use super::request::Prepared;
 use super::wire::{Answer, Event, Output, Ticket};
 use crate::message::{Body, Framing, HEAD_BYTES_MAX, Head, Malformed, head_length};
 
+/// What every answer begins with.
+const VERSION: &[u8] = b"HTTP/1.";
+
 /// A connection's worth of HTTP/1.1.
 pub(crate) struct Http1 {
     reader: Reader,
@@ -172,6 +175,11 @@ impl Reader {
         if self.partial.len() > HEAD_BYTES_MAX {
             return Err(Malformed("answer head too long"));
         }
+        // Known before the head ends, which it may never do.
+        let known = self.partial.len().min(VERSION.len());
+        if self.partial[..known] != VERSION[..known] {
+            return Err(Malformed("answer does not begin with HTTP/1"));
+        }
         Ok(None)
     }
 }
@@ -291,6 +299,10 @@ mod tests {
     fn wrong_answers_are_errors() {
         for wrong in [
             "SSH-2.0-x\r\n\r\n",
+            // What an HTTP/2 server says first; and less than a head.
+            "\0\0\x12\x04\0\0\0\0\0",
+            "HELLO",
+            "HTTQ",
             "HTTP/1.1 20 OK\r\n\r\n",
             "HTTP/1.1 2000 OK\r\n\r\n",
             "HTTP/1.1 101 Switching\r\n\r\n",

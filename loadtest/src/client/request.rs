@@ -145,7 +145,9 @@ fn head(method: &str, target: &Target, headers: &[(&str, &str)], content: Option
     if !given("user-agent") {
         push("user-agent", USER_AGENT);
     }
+    // What is sent over a WebSocket is no content of its handshake.
     if let Some(Content::Fixed(body)) = content
+        && target.scheme != Scheme::WebSocket
         && !given("content-length")
         && !given("transfer-encoding")
     {

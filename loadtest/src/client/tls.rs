@@ -138,7 +138,11 @@ pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Problem
 }
 
 /// One connection's session.
-pub(crate) struct Session(Box<ClientConnection>);
+pub(crate) struct Session {
+    connection: Box<ClientConnection>,
+    /// What ended it.
+    error: Option<rustls::Error>,
+}
 
 impl Session {
     /// A session that has yet to shake hands.
@@ -150,22 +154,22 @@ impl Session {
             .map_err(|_| Failure::Tls)?;
         // What the sender queues is bounded by the requests in flight.
         connection.set_buffer_limit(None);
-        Ok(Session(Box::new(connection)))
+        Ok(Session { connection: Box::new(connection), error: None })
     }
 
     /// Whether the handshake is still going on.
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.0.is_handshaking()
+        self.connection.is_handshaking()
     }
 
     /// Whether the handshake resumed an earlier session.
     pub(crate) fn is_resumed(&self) -> bool {
-        self.0.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Whether both agreed on HTTP/2.
     pub(crate) fn is_http2(&self) -> bool {
-        self.0.alpn_protocol() == Some(b"h2")
+        self.connection.alpn_protocol() == Some(b"h2")
     }
 
     /// Takes records; appends what was in them to `plain` and what has to be answered to `out`.
@@ -181,43 +185,59 @@ impl Session {
         let mut outcome = Ok(());
         while !records.is_empty() && outcome.is_ok() {
             // Reading from a slice does not fail; no progress means that nothing more is wanted.
-            if !matches!(self.0.read_tls(&mut records), Ok(1..)) {
+            if !matches!(self.connection.read_tls(&mut records), Ok(1..)) {
                 break;
             }
-            match self.0.process_new_packets() {
+            match self.connection.process_new_packets() {
                 Ok(state) => {
                     let from = plain.len();
                     plain.resize(from + state.plaintext_bytes_to_read(), 0);
-                    if self.0.reader().read_exact(&mut plain[from..]).is_err() {
+                    if self.connection.reader().read_exact(&mut plain[from..]).is_err() {
                         outcome = Err(Failure::Tls);
                     }
                 }
-                Err(_) => outcome = Err(Failure::Tls),
+                Err(error) => {
+                    self.error = Some(error);
+                    outcome = Err(Failure::Tls);
+                }
             }
         }
         self.flush(out);
         outcome
     }
 
+    /// What went wrong, and what may help.
+    pub(crate) fn why(&self) -> Option<String> {
+        let error = self.error.as_ref()?;
+        let hint = match error {
+            rustls::Error::InvalidMessage(_) => " (what came is not TLS: is the port a plain one?)",
+            rustls::Error::InvalidCertificate(_) => " (see --ca, --server-name and --insecure)",
+            rustls::Error::AlertReceived(_) => " (the peer ended it: does it want --cert and --key?)",
+            rustls::Error::NoApplicationProtocol => " (see --http)",
+            _ => "",
+        };
+        Some(format!("{error}{hint}"))
+    }
+
     /// Encrypts `plain` into `out`.
     pub(crate) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) {
         // Without a limit the session takes everything.
-        let taken = self.0.writer().write_all(plain);
+        let taken = self.connection.writer().write_all(plain);
         debug_assert!(taken.is_ok());
         self.flush(out);
     }
 
     /// Says that nothing more will be sent.
     pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
-        self.0.send_close_notify();
+        self.connection.send_close_notify();
         self.flush(out);
     }
 
     /// Appends what the session wants to send.
     pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
-        while self.0.wants_write() {
+        while self.connection.wants_write() {
             // Writing to a vector does not fail.
-            if self.0.write_tls(out).is_err() {
+            if self.connection.write_tls(out).is_err() {
                 break;
             }
         }

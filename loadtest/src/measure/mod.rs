@@ -125,7 +125,7 @@ pub(crate) struct Measure {
     pub(crate) idle_lost: u64,
     /// TLS handshakes.
     pub(crate) handshakes: Handshakes,
-    /// When the last request was answered or given up, in nanoseconds of the run.
+    /// When the last request was answered or given up, or the run was ended early, in nanoseconds of the run.
     pub(crate) last: u64,
     /// Each target by itself; empty if there is only one.
     pub(crate) targets: Vec<TargetMeasure>,

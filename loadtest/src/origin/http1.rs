@@ -18,7 +18,7 @@ use super::answer::{Content, Cut, Plan, Refusal, has_content};
 use super::connection::Facts;
 use super::content::{Echo, Pace, Source, header_pairs, pattern, reason};
 use super::memo::Memo;
-use super::request::Request;
+use super::request::{self, Request};
 use super::state::{Busy, Thread};
 use super::websocket;
 use super::wire::{Stream, Wire};
@@ -128,6 +128,7 @@ impl<S: Stream> Connection<S> {
             }
             let ahead = &self.input[self.taken..];
             let length = head_length(ahead, searched);
+            request::check_begin(ahead).map_err(Stop::Refused)?;
             searched = ahead.len();
             if length.unwrap_or(searched) > HEAD_BYTES_MAX {
                 return Err(Stop::Refused((431, "request head too long")));

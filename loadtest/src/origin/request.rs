@@ -79,6 +79,18 @@ pub(super) fn split_target(target: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Looks at what may become a head. A method is a token: whoever begins with something else, as TLS does, may
+/// never end its head.
+///
+/// # Errors
+/// It can't become one.
+pub(super) fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {
+    match bytes.first() {
+        Some(&byte) if byte != b'\r' && !is_token(byte) => Err((400, "no request line")),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

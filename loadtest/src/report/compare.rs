@@ -4,12 +4,13 @@
 //! the ratio of the two percentiles does not hold 1; both runs are resampled by their own intervals
 //! (`stats`), so that a run which fluctuates much has to differ much.
 
-use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use super::plots;
 use super::table::Table;
 use super::text::{range, shown};
+use super::{show, write_file};
 use crate::cli::Problem;
 use crate::cli::report::CompareOptions;
 use crate::plot::{escape, page};
@@ -35,13 +36,16 @@ pub(crate) fn run(options: &CompareOptions) -> Result<(), Problem> {
         reports.push(Named { name, report, counts });
     }
     let (overview, percentiles) = (overview(&reports), percentiles(&reports));
-    println!("{}\n{}", overview.text(""), percentiles.text(""));
+    let mut text = format!("{}\n{}\n", overview.text(""), percentiles.text(""));
     for line in warnings(&reports) {
-        println!("{line}");
+        text.push_str(&line);
+        text.push('\n');
     }
+    let written = |e: io::Error| Problem::io("can't write the comparison", &e);
+    show(&text).map_err(written)?;
     if let Some(path) = &options.html {
         let html = html(&reports, &overview, &percentiles);
-        fs::write(path, html).map_err(|e| Problem::io(path.display(), &e))?;
+        write_file(path, html.as_bytes()).map_err(written)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Ended, build, machine};
-use crate::cli::{Driver, LoadOptions, StageOption};
+use crate::cli::{Arrivals, Driver, LoadOptions, StageOption};
 use crate::generator::Finished;
 use crate::measure::Measure;
 use crate::plan::Plan;
@@ -109,6 +109,9 @@ impl Load {
 pub(crate) fn rate(options: &LoadOptions) -> (String, String) {
     match (&options.replay, options.stage.as_slice()) {
         (Some(log), _) => (format!("replayed from {}", log.display()), "recorded".to_owned()),
+        (None, _) if matches!(options.arrivals, Arrivals::Recorded(_)) => {
+            ("recorded gaps".to_owned(), options.arrivals.to_string())
+        }
         (None, []) => (options.rate.to_string(), options.arrivals.to_string()),
         (None, stages) => {
             let stage =

@@ -12,6 +12,9 @@ use crate::client::wire::{Answer, Event, Output, Ticket, Wire};
 use crate::measure::Stamp;
 use crate::samples::Ending;
 
+/// How often one request is sent again.
+const RESENDS_MAX: u32 = 5;
+
 impl Core {
     /// Takes what came on a connection; says whether more of it is wanted.
     pub(super) fn on_bytes(&mut self, index: usize, generation: u32, bytes: &[u8]) -> bool {
@@ -60,6 +63,9 @@ impl Core {
             self.on_secured(index, &session, self.clock.now());
         }
         let slot = &mut self.slots[index];
+        if received.is_err() {
+            self.why = session.why();
+        }
         let mut outcome = received;
         if let Some(wire) = &mut slot.wire {
             let mut out = Output { bytes: &mut self.plain_out, random: &mut self.random };
@@ -88,7 +94,7 @@ impl Core {
                 }
                 Event::Failed { ticket, failure, is_unprocessed } => {
                     let Some(pending) = self.take(ticket) else { continue };
-                    if is_unprocessed { self.send_again(&pending) } else { self.fail(&pending, failure) }
+                    self.send_again_or_fail(&pending, failure, is_unprocessed);
                 }
             }
         }
@@ -145,25 +151,33 @@ impl Core {
         }
     }
 
+    /// Sends again what may be, but not for ever: a peer that refuses everything would be asked without end, and
+    /// without a pause.
+    fn send_again_or_fail(&mut self, pending: &Pending, failure: Failure, may_again: bool) {
+        if may_again && pending.resends < RESENDS_MAX {
+            self.send_again(pending);
+        } else {
+            self.fail(pending, failure);
+        }
+    }
+
     fn send_again(&mut self, pending: &Pending) {
         if pending.due >= self.job.warmup {
             self.measure.on_resend(pending.due);
         }
         let group = self.job.group_of[pending.item];
-        let Pending { due, lateness, item, lot, .. } = *pending;
-        let waiting = Waiting { due, lateness, item, lot };
+        let Pending { due, lateness, item, lot, resends, .. } = *pending;
+        let waiting = Waiting { due, lateness, item, lot, resends: resends + 1 };
         self.pools[group].waiting.push_front(waiting);
+        self.job.totals.sent.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The requests on a connection that ended: sent again where nothing can have come of them, else failed.
     pub(super) fn abandon(&mut self, index: usize, failure: Failure, is_stale: bool) {
         while let Some(&ticket) = self.slots[index].tickets.last() {
             let Some(pending) = self.take(ticket) else { return };
-            if is_stale && self.job.items[pending.item].request.is_idempotent {
-                self.send_again(&pending);
-            } else {
-                self.fail(&pending, failure);
-            }
+            let may_again = is_stale && self.job.items[pending.item].request.is_idempotent;
+            self.send_again_or_fail(&pending, failure, may_again);
         }
     }
 

@@ -1,5 +1,6 @@
 //! How connections come and go.
 
+use super::CONNECT_NANOS_MAX;
 use super::core::Core;
 use super::slot::Phase;
 use super::stream::{self, Addresses, Opening};
@@ -19,6 +20,9 @@ use crate::sys::SocketNumber;
 /// How long to wait after a failed connect before the next try on the same slot, in nanoseconds.
 const RECONNECT_NANOS: u64 = 50_000_000;
 
+/// How often a connection fails before the start of the run stops waiting for it: about a second.
+const FAILURES_ENOUGH: u32 = 20;
+
 /// The most connections that are being made at once: more would overflow the queues of listeners, which costs
 /// seconds.
 const OPENING_MAX: usize = 128;
@@ -34,21 +38,25 @@ impl Core {
         }
     }
 
-    /// Whether every slot has a connection.
-    pub(super) fn is_connected(&self) -> bool {
-        self.slots.iter().all(|slot| slot.phase == Phase::Ready && (slot.is_idle || slot.has_room()))
+    /// How many slots have a connection that can carry requests, or is to stay idle.
+    pub(super) fn connected(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.is_usable()).count()
     }
 
-    /// Whether no slot has one, nor is any under way.
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.slots.iter().all(|slot| slot.phase == Phase::Vacant) && self.unopened.is_empty()
+    /// Whether waiting for the connections that are missing would be in vain: each of them failed, once if there
+    /// is not one connection, else so often that it is no moment's trouble.
+    pub(super) fn is_hopeless(&self, connected: usize) -> bool {
+        let enough = if connected == 0 { 1 } else { FAILURES_ENOUGH };
+        self.slots.iter().all(|slot| slot.failures >= enough || slot.is_usable())
     }
 
-    /// Why there is not one connection; `None` if there is one.
-    pub(super) fn why_unconnected(&self) -> Option<Failure> {
-        let any =
-            self.slots.iter().any(|slot| slot.phase == Phase::Ready && (slot.is_idle || slot.has_room()));
-        (!any).then(|| self.unconnected.unwrap_or(Failure::Connect))
+    /// Why connections are missing, and which peer that is about.
+    pub(super) fn why_unconnected(&self) -> String {
+        self.unconnected.clone().unwrap_or_else(|| {
+            let missing = self.slots.iter().find(|slot| !slot.is_usable());
+            let peer = &self.job.groups[missing.map_or(0, |slot| slot.group)].peer;
+            format!("{peer}: no answer for {} s", CONNECT_NANOS_MAX / 1_000_000_000)
+        })
     }
 
     /// Makes a connection for a slot, at once or when fewer are under way.
@@ -151,6 +159,7 @@ impl Core {
         };
         let slot = &mut self.slots[index];
         slot.phase = Phase::Ready;
+        self.pools[slot.group].ready += 1;
         self.measure.connects += 1;
         self.measure.connect_times.saturating_record(now.saturating_sub(slot.opened));
         if !slot.is_idle {
@@ -228,8 +237,10 @@ impl Core {
             && matches!(failure, Failure::Reset | Failure::Closed);
         self.abandon(index, failure, is_stale);
         self.vacate(index);
+        let why = self.why.take();
         if !was_used {
-            self.unconnected = Some(failure);
+            self.slots[index].failures = self.slots[index].failures.saturating_add(1);
+            self.unconnected = Some(self.explain(index, failure, why));
         }
         if was_opening {
             self.on_opened();
@@ -247,10 +258,26 @@ impl Core {
         }
     }
 
+    /// What ended a connection before its first request, for people.
+    fn explain(&self, index: usize, failure: Failure, why: Option<String>) -> String {
+        let group = &self.job.groups[self.slots[index].group];
+        let why = why.unwrap_or_else(|| match (failure, group.speaks) {
+            (Failure::Tls, _) => "the peer ended the handshake".to_owned(),
+            (Failure::Malformed, Speaks::Http2 | Speaks::Calls) => {
+                "what the peer answers is not HTTP/2".to_owned()
+            }
+            (Failure::Malformed | Failure::Refused, Speaks::WebSocket) => {
+                "the peer does not accept WebSocket connections for this path".to_owned()
+            }
+            (Failure::Malformed, _) => "the peer spoke before it was asked".to_owned(),
+            _ => "the peer ended the connection before its first request".to_owned(),
+        });
+        format!("{}: {}: {why}", group.peer, failure.label())
+    }
+
     /// While nothing at all is connected in a group, what waits for it fails.
     fn on_unconnected(&mut self, group: usize, failure: Failure) {
-        let any = self.slots.iter().any(|slot| slot.group == group && slot.phase == Phase::Ready);
-        if !any {
+        if self.pools[group].ready == 0 {
             self.fail_waiting(group, failure);
         }
     }
@@ -276,6 +303,9 @@ impl Core {
         let slot = &mut self.slots[index];
         if let Some(socket) = slot.socket {
             socket.shut_down();
+        }
+        if slot.phase == Phase::Ready {
+            self.pools[slot.group].ready -= 1;
         }
         slot.vacate();
     }

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::slot::Slot;
-use crate::client::failure::Failure;
 use crate::client::wire::{Event, Output, Ticket};
 use crate::clock::Clock;
 use crate::job::{Job, Pace};
@@ -31,6 +30,8 @@ pub(super) struct Waiting {
     pub(super) item: usize,
     /// Seeds what is random in it, so that it is the same whenever it is sent.
     pub(super) lot: u64,
+    /// How often it was sent before.
+    pub(super) resends: u32,
 }
 
 /// A request on a connection.
@@ -41,6 +42,7 @@ pub(super) struct Pending {
     pub(super) sent: u64,
     pub(super) item: usize,
     pub(super) lot: u64,
+    pub(super) resends: u32,
     pub(super) slot: usize,
     /// Its place among the slot's tickets.
     pub(super) place: usize,
@@ -53,6 +55,8 @@ pub(super) struct Pool {
     /// Slots with room.
     pub(super) free: VecDeque<usize>,
     pub(super) waiting: VecDeque<Waiting>,
+    /// How many of its slots are [`Phase::Ready`](super::slot::Phase::Ready).
+    pub(super) ready: usize,
     /// The group's items, and which of them a closed loop sends next.
     items: Vec<usize>,
     mix: Mix,
@@ -62,7 +66,7 @@ impl Pool {
     fn new(job: &Job, group: usize) -> Self {
         let items: Vec<usize> = (0..job.items.len()).filter(|&item| job.group_of[item] == group).collect();
         let mix = Mix::new(items.iter().map(|&item| job.items[item].weight));
-        Pool { free: VecDeque::new(), waiting: VecDeque::new(), items, mix }
+        Pool { free: VecDeque::new(), waiting: VecDeque::new(), ready: 0, items, mix }
     }
 }
 
@@ -90,7 +94,9 @@ pub(super) struct Core {
     /// Connections that failed because this machine had no port or descriptor for them.
     pub(super) exhausted: u64,
     /// Why the last connection did not come about.
-    pub(super) unconnected: Option<Failure>,
+    pub(super) unconnected: Option<String>,
+    /// What the kernel or the TLS session said of the mistake that is being handled.
+    pub(super) why: Option<String>,
     pub(super) requests: Vec<Option<Pending>>,
     pub(super) unused: Vec<Ticket>,
     /// Requests in the order of their sending, for time-outs: when, which.
@@ -137,6 +143,7 @@ impl Core {
             opening: 0,
             exhausted: 0,
             unconnected: None,
+            why: None,
             requests: Vec::new(),
             unused: Vec::new(),
             sent: VecDeque::new(),
@@ -167,6 +174,10 @@ impl Core {
 
     /// What was measured.
     pub(super) fn finish(&mut self) -> (Measure, Samples) {
+        if self.is_stopped() {
+            // What was not answered by now took its time too.
+            self.measure.last = self.measure.last.max(self.clock.now());
+        }
         let measure = std::mem::replace(&mut self.measure, Measure::new(self.job.interval, 0));
         (measure, std::mem::take(&mut self.samples))
     }
@@ -234,7 +245,7 @@ impl Core {
                     self.measure.blocked += u64::from(pool.free.is_empty() || !pool.waiting.is_empty());
                 }
                 let lot = self.lots.bits();
-                pool.waiting.push_back(Waiting { due: at, lateness: now - at, item, lot });
+                pool.waiting.push_back(Waiting { due: at, lateness: now - at, item, lot, resends: 0 });
             }
         }
         for group in 0..self.pools.len() {
@@ -257,7 +268,7 @@ impl Core {
                 let pool = &self.pools[group];
                 let item = pool.items[pool.mix.choose(&mut self.lots)];
                 let lot = self.lots.bits();
-                self.send(slot, Waiting { due: now, lateness: 0, item, lot }, now);
+                self.send(slot, Waiting { due: now, lateness: 0, item, lot, resends: 0 }, now);
             } else {
                 self.pools[group].free.push_front(slot);
                 self.slots[slot].is_listed = true;
@@ -291,7 +302,7 @@ impl Core {
     }
 
     fn send(&mut self, index: usize, waiting: Waiting, now: u64) {
-        let Waiting { due, lateness, item, lot } = waiting;
+        let Waiting { due, lateness, item, lot, resends } = waiting;
         let ticket = self.unused.pop().unwrap_or_else(|| {
             self.requests.push(None);
             (self.requests.len() - 1) as Ticket
@@ -305,8 +316,17 @@ impl Core {
         if slot.requests >= self.job.requests_per_connection {
             slot.is_retiring = true;
         }
-        self.requests[ticket as usize] =
-            Some(Pending { due, lateness, sent: now, item, lot, slot: index, place, serial: self.serial });
+        self.requests[ticket as usize] = Some(Pending {
+            due,
+            lateness,
+            sent: now,
+            item,
+            lot,
+            resends,
+            slot: index,
+            place,
+            serial: self.serial,
+        });
         self.sent.push_back((now, ticket, self.serial));
         self.in_flight += 1;
         let request = &self.job.items[item].request;

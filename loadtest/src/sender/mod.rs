@@ -56,6 +56,8 @@ pub(crate) struct Part {
     pub(crate) measure: Measure,
     pub(crate) samples: Samples,
     pub(crate) facts: Facts,
+    /// Why the last connection that failed did so.
+    pub(crate) unconnected: Option<String>,
 }
 
 /// What the tasks of a thread share.
@@ -144,7 +146,7 @@ async fn drive(job: Job) -> io::Result<Part> {
     let mut core = shared.core.borrow_mut();
     facts.exhausted = core.exhausted;
     let (measure, samples) = core.finish();
-    Ok(Part { measure, samples, facts })
+    Ok(Part { measure, samples, facts, unconnected: core.unconnected.take() })
 }
 
 /// Opens every connection, before the clock of the run starts.
@@ -156,19 +158,22 @@ async fn connect_all(shared: &Rc<Shared>) -> io::Result<Timer> {
         timer.until(monotonic() + CONNECT_LOOK_NANOS).await?;
         let mut core = shared.core.borrow_mut();
         core.reopen();
-        if core.is_connected() || monotonic() - began > CONNECT_NANOS_MAX || core.is_stopped() {
-            break;
+        let connected = core.connected();
+        if connected == core.slots.len() || core.is_stopped() {
+            return Ok(timer);
         }
-        // Nothing listens there: known without waiting for the time to pass.
-        if core.is_hopeless() {
-            break;
+        // Nothing listens there, or not to us: known without waiting for the time to pass.
+        if monotonic() - began <= CONNECT_NANOS_MAX && !core.is_hopeless(connected) {
+            continue;
         }
-    }
-    match shared.core.borrow().why_unconnected() {
-        None => Ok(timer),
-        Some(failure) => Err(io::Error::new(
-            io::ErrorKind::NotConnected,
-            format!("no connection could be made ({})", failure.label()),
-        )),
+        let why = core.why_unconnected();
+        if connected == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                format!("no connection could be made to {why}"),
+            ));
+        }
+        eprintln!("pinion-load: starts with {connected} of {} connections; {why}", core.slots.len());
+        return Ok(timer);
     }
 }

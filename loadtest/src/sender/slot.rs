@@ -45,6 +45,8 @@ pub(super) struct Slot {
     pub(super) requests: u64,
     /// When it was opened.
     pub(super) opened: u64,
+    /// Its connections that ended before they carried a request.
+    pub(super) failures: u32,
 }
 
 impl Slot {
@@ -67,6 +69,7 @@ impl Slot {
             tickets: Vec::new(),
             requests: 0,
             opened: 0,
+            failures: 0,
         }
     }
 
@@ -98,6 +101,11 @@ impl Slot {
             && !self.is_idle
             && !self.is_retiring
             && self.wire.as_ref().is_some_and(|wire| wire.room() > 0)
+    }
+
+    /// Whether its connection is as it should be at the start of a run.
+    pub(super) fn is_usable(&self) -> bool {
+        self.phase == Phase::Ready && (self.is_idle || self.has_room())
     }
 
     /// Whether nothing is to come of it any more.

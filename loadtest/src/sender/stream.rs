@@ -74,6 +74,7 @@ pub(super) async fn live(shared: Rc<Shared>, opening: Opening) {
             if error.raw_os_error().is_some_and(|code| own.contains(&code)) {
                 shared.core.borrow_mut().exhausted += 1;
             }
+            shared.core.borrow_mut().why = Some(error.to_string());
             Failure::Connect
         }
     };
