@@ -22,6 +22,7 @@ mod wire;
 
 mod addresses;
 mod bodies;
+mod connect;
 mod counted;
 mod drain;
 mod duplex;
@@ -36,4 +37,5 @@ mod retry;
 mod reuse;
 mod routing;
 mod timeouts;
+mod tunnel_ends;
 mod tunnels;

@@ -1,38 +1,38 @@
-//! Upgraded connections and CONNECT: how a tunnel begins, what passes through it, how it ends.
+//! Upgraded connections: how a tunnel begins and what passes through it (`tunnel_ends`: how it ends, `connect`:
+//! those that CONNECT asks for).
 //!
 //! Each test runs on both drivers, most of them over TCP and over Unix sockets.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::scope;
-use std::time::{Duration, Instant};
-
+use crate::support::{Driver, PATIENCE, eventually};
+use crate::wire::{Ended, Link, Proxy, Setup, Upstream, both, get, noise, ok, own_ip, text};
 use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread::scope;
+use std::time::Duration;
 
-use crate::support::{Driver, PATIENCE, Signal, eventually};
-use crate::wire::{Ended, Link, MOMENT, Proxy, Setup, Upstream, both, get, noise, ok, own_ip, text};
-
-const ASK: &str = "GET /chat?x=1 HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+pub(crate) const ASK: &str = "GET /chat?x=1 HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub(crate) const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                       Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-const CONNECT: &str = "CONNECT db.internal:5432 HTTP/1.1\r\nHost: db.internal:5432\r\n\r\n";
+pub(crate) const CONNECT: &str = "CONNECT db.internal:5432 HTTP/1.1\r\nHost: db.internal:5432\r\n\r\n";
 
 /// A running proxy whose sockets are of one kind.
-struct Stage {
-    proxy: Proxy,
-    upstream: Upstream,
+pub(crate) struct Stage {
+    pub(crate) proxy: Proxy,
+    pub(crate) upstream: Upstream,
     /// Where it listens, if that is a Unix socket.
-    path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
 }
 
 impl Stage {
-    fn client(&self) -> Link {
+    pub(crate) fn client(&self) -> Link {
         self.path.as_ref().map_or_else(|| self.proxy.client(), |path| Link::connect_unix(path))
     }
 
     /// A WebSocket handshake; both ends of the tunnel.
-    fn open(&self) -> (Link, Link) {
+    pub(crate) fn open(&self) -> (Link, Link) {
         let mut client = self.client();
         client.send(ASK);
         let mut end = self.upstream.accept();
@@ -43,7 +43,7 @@ impl Stage {
     }
 
     /// Nothing of a tunnel is left but in the totals.
-    fn expect_over(&self, tunnels: u64) {
+    pub(crate) fn expect_over(&self, tunnels: u64) {
         for gauge in [
             "pinion_listener_tunnels_active",
             "pinion_cluster_requests_active",
@@ -58,7 +58,7 @@ impl Stage {
     }
 }
 
-fn on_tcp(setup: impl Fn(Driver) -> Setup + Sync, test: impl Fn(&mut Stage) + Sync) {
+pub(crate) fn on_tcp(setup: impl Fn(Driver) -> Setup + Sync, test: impl Fn(&mut Stage) + Sync) {
     both(|driver| {
         let upstream = Upstream::start();
         let proxy = setup(driver).start(&[&upstream]);
@@ -66,7 +66,7 @@ fn on_tcp(setup: impl Fn(Driver) -> Setup + Sync, test: impl Fn(&mut Stage) + Sy
     });
 }
 
-fn on_unix(setup: impl Fn(Driver) -> Setup + Sync, test: impl Fn(&mut Stage) + Sync) {
+pub(crate) fn on_unix(setup: impl Fn(Driver) -> Setup + Sync, test: impl Fn(&mut Stage) + Sync) {
     both(|driver| {
         let folder = tempfile::tempdir().unwrap();
         let upstream = Upstream::start_unix(&folder.path().join("app.sock"));
@@ -76,17 +76,17 @@ fn on_unix(setup: impl Fn(Driver) -> Setup + Sync, test: impl Fn(&mut Stage) + S
     });
 }
 
-fn on_all(setup: impl Fn(Driver) -> Setup + Sync, test: impl Fn(&mut Stage) + Sync) {
+pub(crate) fn on_all(setup: impl Fn(Driver) -> Setup + Sync, test: impl Fn(&mut Stage) + Sync) {
     on_tcp(&setup, &test);
     on_unix(&setup, &test);
 }
 
-fn logging(driver: Driver) -> Setup {
+pub(crate) fn logging(driver: Driver) -> Setup {
     Setup::on(driver).proxy("access_log = { path = \"{folder}/access.log\" }")
 }
 
 /// The last of `count` lines of the access log.
-fn logged(proxy: &Proxy, count: usize) -> Value {
+pub(crate) fn logged(proxy: &Proxy, count: usize) -> Value {
     let path = proxy.pinion.folder().join("access.log");
     let read = || std::fs::read_to_string(&path).unwrap_or_default();
     eventually("the log's lines", || read().lines().count() >= count);
@@ -306,177 +306,6 @@ fn it_is_asked_for_once_and_on_a_new_connection() {
 }
 
 #[test]
-fn each_direction_ends_by_itself() {
-    on_all(Setup::on, |stage| {
-        let (mut client, mut end) = stage.open();
-        client.send("all I have");
-        client.finish_sending();
-        assert_eq!(end.read_to_end(), (b"all I have".to_vec(), Ended::Closed));
-        for part in ["one", "two"] {
-            end.send(part);
-            assert_eq!(client.read_exact(3), part.as_bytes());
-        }
-        end.finish_sending();
-        client.expect_closed();
-
-        let (mut client, mut end) = stage.open();
-        end.finish_sending();
-        client.expect_closed();
-        for part in ["one", "two"] {
-            client.send(part);
-            assert_eq!(end.read_exact(3), part.as_bytes());
-        }
-        stage.proxy.expect_metric("pinion_listener_tunnels_active", &[], 1.0);
-        client.finish_sending();
-        end.expect_closed();
-        drop((client, end));
-        stage.expect_over(2);
-        stage.proxy.expect_no_faults();
-    });
-}
-
-#[test]
-fn nothing_moves_for_too_long() {
-    on_all(
-        |driver| logging(driver).listener("timeouts.tunnel_idle = \"300ms\""),
-        |stage| {
-            let (mut client, mut end) = stage.open();
-            client.expect_closed();
-            end.expect_gone();
-            stage.proxy.expect_faults("tunnel_idle", 1);
-            stage.expect_over(1);
-            let line = logged(&stage.proxy, 1);
-            assert_eq!((&line["response_code"], &line["response_flags"]), (&101.into(), &"SI".into()));
-            assert!(line["duration"].as_u64() >= Some(300_000), "{line}");
-        },
-    );
-}
-
-#[test]
-fn it_is_not_idle_while_one_side_speaks() {
-    on_tcp(
-        |driver| {
-            Setup::on(driver).listener("timeouts.tunnel_idle = \"3s\"\ntimeouts.idle = \"1s\"\ntimeouts.body = \"1s\"\ntimeouts.write = \"1s\"").route("timeout = \"1s\"").cluster("timeouts.first_byte = \"1s\"\ntimeouts.idle = \"1s\"")
-        },
-        |stage| {
-            let (mut client, mut end) = stage.open();
-            let start = Instant::now();
-            // Beyond its own limit and all others, which mean nothing here.
-            while start.elapsed() < Duration::from_millis(3_500) {
-                end.send("tick");
-                assert_eq!(client.read_exact(4), b"tick");
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            stage.proxy.expect_metric("pinion_listener_tunnels_active", &[], 1.0);
-            assert_eq!(stage.proxy.metric("pinion_faults_total", &[]), 0.0);
-        },
-    );
-}
-
-#[test]
-fn it_lasts_for_too_long() {
-    on_tcp(
-        |driver| logging(driver).listener("timeouts.tunnel_max = \"400ms\""),
-        |stage| {
-            let (mut client, mut end) = stage.open();
-            while end.try_send(b"tick").is_ok() && client.take_some(1_000) {}
-            end.expect_gone();
-            stage.proxy.expect_faults("tunnel_timeout", 1);
-            stage.expect_over(1);
-            assert_eq!(logged(&stage.proxy, 1)["response_flags"], "DT");
-        },
-    );
-}
-
-#[test]
-fn a_drain_gives_it_time_and_then_ends_it() {
-    on_all(
-        |driver| logging(driver).proxy("drain = \"1500ms\""),
-        |stage| {
-            let (mut client, mut end) = stage.open();
-            let begun = Instant::now();
-            stage.proxy.pinion.signal(Signal::TERM);
-            stage.proxy.pinion.wait_stderr("draining");
-            client.send("still there?");
-            assert_eq!(end.read_exact(12), b"still there?");
-            client.expect_closed();
-            end.expect_gone();
-            assert!(begun.elapsed() >= Duration::from_millis(1_500));
-            assert!(stage.proxy.pinion.wait_exit().success());
-            let line = logged(&stage.proxy, 1);
-            assert_eq!((&line["response_code"], &line["response_flags"]), (&101.into(), &"DRN".into()));
-            assert_eq!(
-                (&line["bytes_received"], &line["response_code_details"]),
-                (&12.into(), &"drained".into())
-            );
-        },
-    );
-}
-
-#[test]
-fn a_drain_waits_for_no_longer_than_it_lasts() {
-    on_tcp(
-        |driver| Setup::on(driver).proxy("drain = \"60s\""),
-        |stage| {
-            let (mut client, end) = stage.open();
-            stage.proxy.pinion.signal(Signal::TERM);
-            stage.proxy.pinion.wait_stderr("draining");
-            drop(end);
-            client.expect_closed();
-            drop(client);
-            // Sooner than the drain's end, which is beyond any patience here.
-            assert!(PATIENCE < Duration::from_secs(60) && stage.proxy.pinion.wait_exit().success());
-        },
-    );
-}
-
-#[test]
-fn resets() {
-    on_tcp(logging, |stage| {
-        let (mut client, mut end) = stage.open();
-        end.send("last words");
-        assert_eq!(client.read_exact(10), b"last words");
-        end.reset();
-        client.expect_closed();
-        stage.proxy.expect_faults("tunnel_reset", 1);
-        assert_eq!(logged(&stage.proxy, 1)["response_flags"], "UC");
-
-        let (client, mut end) = stage.open();
-        client.reset();
-        end.expect_gone();
-        stage.proxy.expect_faults("client_gone", 1);
-        assert_eq!(logged(&stage.proxy, 2)["response_flags"], "DC");
-        drop(end);
-        stage.expect_over(2);
-    });
-}
-
-#[test]
-fn the_last_words_survive_a_client_that_goes_on_talking() {
-    on_all(Setup::on, |stage| {
-        let (mut client, mut end) = stage.open();
-        // So few that they fit the client's receive buffer.
-        let words = noise(50_000, 3);
-        scope(|scope| {
-            let mut talker = client.twin();
-            scope.spawn(move || while talker.try_send(&[b'x'; 1_000]).is_ok() {});
-            end.read_exact(5_000);
-            end.send(&words);
-            end.finish_sending();
-            let of_words = [("direction", "downstream")];
-            stage.proxy.expect_metric("pinion_relay_bytes_total", &of_words, words.len() as f64);
-            // Not all was read: over TCP this resets.
-            drop(end);
-            stage.proxy.expect_metric("pinion_listener_tunnels_active", &[], 0.0);
-            assert!(client.read_exact(words.len()) == words);
-            client.expect_gone();
-            drop(client);
-        });
-        stage.expect_over(1);
-    });
-}
-
-#[test]
 fn a_slow_reader_holds_the_sender_up() {
     on_all(Setup::on, |stage| {
         for upwards in [false, true] {
@@ -679,108 +508,5 @@ fn it_outlives_a_reload() {
         assert_eq!(client.read_exact(4), b"here");
         drop(end);
         client.expect_closed();
-    });
-}
-
-fn connecting(driver: Driver) -> Setup {
-    logging(driver).routes(
-        "[[routes]]\nname = \"db\"\nhosts = [\"db.internal\"]\nconnect = true\ncluster = \"app\"\n\
-         response_headers = { set = { x-via = \"pinion\" } }\n\
-         [[routes]]\nname = \"web\"\ncluster = \"app\"\n\
-         [[routes]]\nname = \"own\"\nhosts = [\"own\"]\ndirect_response = { status = 200 }\n",
-    )
-}
-
-#[test]
-fn connect_where_it_is_allowed() {
-    on_all(connecting, |stage| {
-        for early in ["", "early"] {
-            let mut client = stage.client();
-            client.send(format!("{CONNECT}{early}"));
-            let mut end = stage.upstream.accept();
-            let head = client.head();
-            assert_eq!((&*head.line, head.get("x-via")), ("HTTP/1.1 200 OK", Some("pinion")));
-            assert_eq!(head.fields.len(), 1, "{head:?}");
-            // The endpoint sees nothing of HTTP.
-            assert_eq!(end.read_exact(early.len()), early.as_bytes());
-            end.expect_quiet(Duration::from_millis(20));
-            end.send("welcome");
-            assert_eq!(client.read_exact(7), b"welcome");
-            client.send("quit");
-            client.finish_sending();
-            assert_eq!(end.read_to_end(), (b"quit".to_vec(), Ended::Closed));
-            end.send("bye");
-            drop(end);
-            assert_eq!(client.read_exact(3), b"bye");
-            client.expect_closed();
-        }
-        stage.expect_over(2);
-        stage.proxy.expect_no_faults();
-        let line = logged(&stage.proxy, 2);
-        for (key, value) in [
-            ("method", Value::from("CONNECT")),
-            ("authority", "db.internal:5432".into()),
-            ("path", Value::Null),
-            ("response_code", 200.into()),
-            ("route_name", "db".into()),
-            ("upstream_cluster", "app".into()),
-            ("upstream_host", stage.upstream.address().into()),
-            ("bytes_received", 9.into()),
-            ("bytes_sent", 10.into()),
-        ] {
-            assert_eq!(line[key], value, "{key} of {line:#}");
-        }
-    });
-}
-
-#[test]
-fn connect_where_it_is_not() {
-    on_tcp(connecting, |stage| {
-        for (count, host) in ["other.internal:5432", "own:80", "127.0.0.1:22"].iter().enumerate() {
-            let mut client = stage.client();
-            client.send(format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\nEHLO\r\n"));
-            assert_eq!(client.response().status(), 501, "{host}");
-            client.expect_gone();
-            stage.proxy.expect_faults("method_unsupported", count as u64 + 1);
-        }
-        stage.upstream.expect_no_connection();
-        // Other requests are not tunnels.
-        let mut client = stage.client();
-        client.send("GET / HTTP/1.1\r\nHost: db.internal\r\n\r\n");
-        let mut end = stage.upstream.accept();
-        end.request();
-        end.send(ok("x"));
-        assert_eq!(client.response().text(), "x");
-        assert_eq!(stage.proxy.metric("pinion_listener_tunnels_total", &[]), 0.0);
-    });
-}
-
-#[test]
-fn connect_tries_another_endpoint() {
-    both(|driver| {
-        let gone = Upstream::start();
-        let dead = gone.address().to_owned();
-        drop(gone);
-        let upstream = Upstream::start();
-        let retry = "retry = { attempts = 2, on = [\"connect-failure\"] }";
-        let setup = connecting(driver)
-            .cluster("balance = \"round-robin\"")
-            .routes(&format!("[[routes]]\nconnect = true\ncluster = \"app\"\n{retry}\n"));
-        let proxy = setup.start_with(&[dead.clone(), upstream.address().to_owned()]);
-        for _ in 0..4 {
-            let mut client = proxy.client();
-            client.send(CONNECT);
-            let mut end = upstream.accept();
-            assert_eq!(client.head().status(), 200);
-            client.send("x");
-            assert_eq!(end.read_exact(1), b"x");
-        }
-        assert!(proxy.metric("pinion_cluster_connect_failures_total", &[]) >= 1.0);
-        drop(upstream);
-        let mut client = proxy.client();
-        client.send(CONNECT);
-        std::thread::sleep(MOMENT);
-        assert_eq!(client.response().status(), 503);
-        proxy.expect_faults("connect_failed", 1);
     });
 }
