@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 
 use clap::ArgMatches;
+use clap::parser::ValueSource;
 
 use crate::certify::{Certificate, CpuTime};
-use crate::cli::{Driver, LoadOptions, Problem, ReportOptions};
+use crate::cli::{Arrivals, Driver, LoadOptions, Problem, ReportOptions};
 use crate::client::failure::Failure;
 use crate::clock::nanos;
 use crate::job::{Begin, Job, Pace, Start};
@@ -39,6 +40,13 @@ pub(crate) fn run(mut options: LoadOptions, given: &ArgMatches) -> Result<(), Pr
         scenario.apply(&mut options, given)?;
     }
     check_outputs(&options)?;
+    let has_rate =
+        ["rate", "stage"].iter().any(|name| given.value_source(name) == Some(ValueSource::CommandLine));
+    if has_rate && matches!(options.arrivals, Arrivals::Recorded(_)) {
+        return Err(Problem::Usage(
+            "recorded arrivals have their own rate: leave --rate and --stage out".to_owned(),
+        ));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     watch_signals(&stop)?;
     if !options.leader.agents.is_empty() {

@@ -244,6 +244,19 @@ fn nothing_to_connect_to_is_a_failure_and_nonsense_a_usage_error() {
 
 /// What no wait can mend is told with its reason, long before the ten seconds that connecting may take.
 #[test]
+fn a_rate_beside_recorded_arrivals_is_refused() {
+    let gaps = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(gaps.path(), "1ms\n").unwrap();
+    let arrivals = format!("recorded:{}", gaps.path().display());
+    for rate in [["--rate", "5"], ["--stage", "5:1s"]] {
+        let output = program(&["--arrivals", &arrivals, "http://127.0.0.1:1/"]).args(rate).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("their own rate"), "{told}");
+    }
+}
+
+#[test]
 fn tls_to_a_plain_port_is_told_at_once() {
     for driver in DRIVERS {
         let origin = Origin::start(driver, &[]);
