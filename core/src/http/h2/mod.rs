@@ -11,3 +11,5 @@
 //! Not here: sockets, buffers, deadlines.
 
 pub mod frame;
+pub mod head;
+pub mod hpack;
