@@ -5,16 +5,19 @@
 use pinion_core::http::h1::parse::Progress;
 use pinion_core::http::{Framing, Method};
 
+use super::http2;
 use super::invariants::{Forwarded, check_body, check_host, check_normalize, check_request, check_response};
 
 /// A request with its body. Like all of these, returns whether it was accepted.
 pub fn request_head(bytes: &[u8]) -> bool {
+    http2::check_http1_request(bytes);
     matches!(check_request(bytes), Forwarded::Sent(..))
 }
 
 /// A response head, as the answer to several methods.
 pub fn response_head(bytes: &[u8]) -> bool {
     let answers = [Method::Get, Method::Head, Method::Connect].map(|method| check_response(bytes, method));
+    http2::check_http1_response(bytes);
     answers.contains(&Ok(Progress::Complete))
 }
 
@@ -30,4 +33,14 @@ pub fn body(bytes: &[u8]) -> bool {
 pub fn normalize(bytes: &[u8]) -> bool {
     let path = check_normalize(bytes);
     check_host(bytes) || path
+}
+
+/// Two header blocks of one connection, as requests: see [`http2::blocks`] for how they lie in the bytes.
+pub fn request_block(bytes: &[u8]) -> bool {
+    http2::check_requests(bytes)
+}
+
+/// Two header blocks of one connection, as responses and as trailers.
+pub fn response_block(bytes: &[u8]) -> bool {
+    http2::check_responses(bytes)
 }

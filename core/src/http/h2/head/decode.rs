@@ -20,6 +20,7 @@ use super::{BlockError, HeadLimits};
 use crate::http::h1::{decimal, is_forbidden, reason_phrase};
 use crate::http::head::{Field, Fields};
 use crate::http::known::is;
+use crate::http::normalize::authority_host;
 use crate::http::{Framing, Known, Method, RequestHead, ResponseHead, Span, TargetForm, Version};
 use crate::limits::{HEADER_BYTES_MAX, HEADER_COUNT_MAX, TRAILER_BYTES_MAX};
 use memchr::memchr;
@@ -310,6 +311,9 @@ impl Reader<'_> {
             Known::Host if REQUEST => {
                 if facts.hosts > 0 {
                     return Err(BlockError::Malformed("repeated host"));
+                }
+                if authority_host(value).is_none() {
+                    return Err(BlockError::Malformed("invalid host"));
                 }
                 facts.hosts += 1;
                 if let Some(authority) = facts.authority {

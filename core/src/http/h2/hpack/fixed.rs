@@ -13,7 +13,7 @@ pub(super) const COUNT: usize = 61;
 
 /// Whether a line of that kind may have an empty value.
 const fn takes_nothing(kind: Kind, known: Known) -> bool {
-    matches!(kind, Kind::Field | Kind::Cookie) && !matches!(known, Known::ContentLength | Known::Host)
+    matches!(kind, Kind::Field | Kind::Cookie) && !matches!(known, Known::ContentLength)
 }
 
 /// One entry.
