@@ -116,23 +116,21 @@ fn whole(
     read: impl FnOnce(&mut Reader<'_>) -> Result<(), BlockError>,
 ) -> Result<(), BlockError> {
     text.clear();
+    let block = decoder.begin(block)?;
     let mut aside = std::mem::take(&mut decoder.aside);
     aside.clear();
     let room = bytes_max.min(HEADER_BYTES_MAX);
-    let mut reader = Reader { decoder: &mut *decoder, block: Block::new(block), text, aside, room };
+    let mut reader = Reader { decoder: &mut *decoder, block, text, aside, room };
     let mut result = read(&mut reader);
-    if !matches!(result, Ok(()) | Err(BlockError::Compression))
-        && reader.decoder.finish(&mut reader.block).is_err()
-    {
-        result = Err(BlockError::Compression);
+    if result.is_err() {
+        result = reader.finish(result);
     }
-    let aside = std::mem::take(&mut reader.aside);
+    let aside = reader.aside;
     decoder.aside = aside;
-    decoder.aside.shrink_to(ASIDE_BYTES_KEPT);
     result
 }
 
-/// Bytes of pseudo-headers and late cookies for which memory is kept.
+/// Bytes of pseudo-headers and late cookies for which memory is kept after a refused block.
 const ASIDE_BYTES_KEPT: usize = 4 * 1024;
 
 /// One block on its way to a text.
@@ -145,27 +143,49 @@ struct Reader<'a> {
     room: usize,
 }
 
-/// Where the values of pseudo-headers are in [`Reader::aside`].
+/// The values of pseudo-headers.
 #[derive(Clone, Copy, Default)]
 struct Pseudo {
-    method: Option<Place>,
-    scheme: Option<Place>,
-    authority: Option<Place>,
-    path: Option<Place>,
-    status: Option<Place>,
-    protocol: Option<Place>,
+    method: Option<Value>,
+    scheme: Option<Value>,
+    authority: Option<Value>,
+    path: Option<Value>,
+    status: Option<Value>,
+    protocol: Option<Value>,
 }
 
 #[derive(Clone, Copy)]
-struct Place {
-    start: usize,
-    end: usize,
+enum Value {
+    /// Of the static table.
+    Fixed(&'static [u8]),
+    /// From here to there in [`Reader::aside`].
+    Aside(usize, usize),
 }
 
-impl Place {
+impl Value {
     #[inline]
-    fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.start..self.end).unwrap_or(&[])
+    fn of(self, aside: &[u8]) -> &[u8] {
+        match self {
+            Value::Fixed(value) => value,
+            Value::Aside(start, end) => aside.get(start..end).unwrap_or(&[]),
+        }
+    }
+}
+
+impl Pseudo {
+    /// Takes a value; false if there was one before. `Some` only for pseudo-headers.
+    #[inline]
+    fn set(&mut self, kind: Kind, value: Value) -> Option<bool> {
+        let slot = match kind {
+            Kind::Method => &mut self.method,
+            Kind::Scheme => &mut self.scheme,
+            Kind::Authority => &mut self.authority,
+            Kind::Path => &mut self.path,
+            Kind::Status => &mut self.status,
+            Kind::Protocol => &mut self.protocol,
+            Kind::Field | Kind::Cookie | Kind::Malformed => return None,
+        };
+        Some(slot.replace(value).is_none())
     }
 }
 
@@ -191,21 +211,40 @@ impl Reader<'_> {
     fn line(&mut self) -> Result<Option<(usize, Got)>, BlockError> {
         let start = self.text.len();
         let Some(got) = self.decoder.next(&mut self.block, self.text, self.room)? else { return Ok(None) };
-        if !got.written {
-            return Err(BlockError::TooLarge);
-        }
-        if !got.line.valid {
-            return Err(refuse(&got.line, &self.text[start..]));
+        if !(got.written & got.line.valid) {
+            return Err(self.refused(start, &got));
         }
         self.room -= got.line.size();
         Ok(Some((start, got)))
     }
 
-    /// Reads all pseudo-headers, and the line behind them; both are aside then.
+    /// After an error: the table has to be what the rest of the block makes of it.
+    #[cold]
+    fn finish(&mut self, result: Result<(), BlockError>) -> Result<(), BlockError> {
+        self.aside.clear();
+        self.aside.shrink_to(ASIDE_BYTES_KEPT);
+        if result != Err(BlockError::Compression) {
+            self.decoder.finish(&mut self.block)?;
+        }
+        result
+    }
+
+    /// Reads all pseudo-headers, and the line behind them, which is aside then, too.
     #[inline]
     fn pseudo(&mut self) -> Result<(Pseudo, Option<First>), BlockError> {
+        const REPEATED: BlockError = BlockError::Malformed("repeated pseudo-header field");
         let mut pseudo = Pseudo::default();
         loop {
+            if let Some(fixed) = self.block.fixed_pseudo() {
+                self.room = self.room.checked_sub(fixed.line.size()).ok_or(BlockError::TooLarge)?;
+                if !fixed.line.valid {
+                    return Err(refuse(&fixed.line, b":authority"));
+                }
+                if pseudo.set(fixed.line.kind, Value::Fixed(fixed.value())) != Some(true) {
+                    return Err(REPEATED);
+                }
+                continue;
+            }
             let start = self.aside.len();
             let Some(got) = self.decoder.next(&mut self.block, &mut self.aside, self.room)? else {
                 return Ok((pseudo, None));
@@ -218,21 +257,11 @@ impl Reader<'_> {
                 return Err(refuse(&line, &self.aside[start..]));
             }
             self.room -= line.size();
-            let slot = match line.kind {
-                Kind::Method => &mut pseudo.method,
-                Kind::Scheme => &mut pseudo.scheme,
-                Kind::Authority => &mut pseudo.authority,
-                Kind::Path => &mut pseudo.path,
-                Kind::Status => &mut pseudo.status,
-                Kind::Protocol => &mut pseudo.protocol,
-                Kind::Field | Kind::Cookie | Kind::Malformed => {
-                    return Ok((pseudo, Some(First { start, got })));
-                }
-            };
             let value = start + line.name as usize + 2;
-            let place = Place { start: value, end: value + line.value as usize };
-            if slot.replace(place).is_some() {
-                return Err(BlockError::Malformed("repeated pseudo-header field"));
+            match pseudo.set(line.kind, Value::Aside(value, value + line.value as usize)) {
+                Some(true) => {}
+                Some(false) => return Err(REPEATED),
+                None => return Ok((pseudo, Some(First { start, got }))),
             }
         }
     }
@@ -245,53 +274,63 @@ impl Reader<'_> {
         list: &mut [Field],
         facts: &mut Facts,
     ) -> Result<(), BlockError> {
-        if let Some(first) = first {
-            let start = self.text.len();
-            self.text.extend_from_slice(&self.aside[first.start..]);
-            self.field::<REQUEST>(start, &first.got, list, facts)?;
+        let Some(first) = first else { return Ok(()) };
+        let mut start = self.text.len();
+        let mut got = first.got;
+        self.text.extend_from_slice(&self.aside[first.start..]);
+        let mut count = facts.count;
+        let mut room = self.room;
+        loop {
+            let Line { kind, known, .. } = got.line;
+            let field = span(start, &got);
+            if (kind == Kind::Field && known == Known::Other) || {
+                facts.count = count;
+                self.note::<REQUEST>(start, field, kind, list, facts)? == Keep::Yes
+            } {
+                *list.get_mut(count).ok_or(BlockError::TooLarge)? = field;
+                count += 1;
+            }
+            start = self.text.len();
+            match self.decoder.next(&mut self.block, self.text, room)? {
+                Some(next) => got = next,
+                None => break,
+            }
+            if !(got.written & got.line.valid) {
+                return Err(self.refused(start, &got));
+            }
+            room -= got.line.size();
         }
-        while let Some((start, got)) = self.line()? {
-            self.field::<REQUEST>(start, &got, list, facts)?;
-        }
+        facts.count = count;
         Ok(())
     }
 
-    /// Takes the text's last line into the head, or takes it back.
-    #[inline]
-    fn field<const REQUEST: bool>(
-        &mut self,
-        start: usize,
-        got: &Got,
-        list: &mut [Field],
-        facts: &mut Facts,
-    ) -> Result<(), BlockError> {
-        let field = span(start, got);
-        let known = got.line.known;
-        if got.line.kind != Kind::Field {
-            if got.line.kind != Kind::Cookie {
-                return Err(BlockError::Malformed("pseudo-header field behind fields"));
-            }
-            if REQUEST && let Some(cookie) = facts.cookie {
-                self.join_cookie(start, field, cookie, list, facts);
-                return Ok(());
-            }
-            facts.cookie = Some(facts.count);
-        } else if known != Known::Other && self.note::<REQUEST>(start, field, list, facts)? == Keep::No {
-            return Ok(());
-        }
-        *list.get_mut(facts.count).ok_or(BlockError::TooLarge)? = field;
-        facts.count += 1;
-        Ok(())
+    /// Why a line is in no head.
+    #[cold]
+    fn refused(&self, start: usize, got: &Got) -> BlockError {
+        if got.written { refuse(&got.line, &self.text[start..]) } else { BlockError::TooLarge }
     }
 
-    /// Takes note of a field that matters, and says whether it stays.
+    /// Takes note of a field that matters, the next one in the list, and says whether it stays.
+    #[inline(never)]
     fn note<const REQUEST: bool>(
         &mut self,
         start: usize,
         field: Field,
-        list: &[Field],
+        kind: Kind,
+        list: &mut [Field],
         facts: &mut Facts,
     ) -> Result<Keep, BlockError> {
+        if kind != Kind::Field {
+            if kind != Kind::Cookie {
+                return Err(BlockError::Malformed("pseudo-header field behind fields"));
+            }
+            if REQUEST && let Some(cookie) = facts.cookie {
+                self.join_cookie(start, field, cookie, list, facts);
+                return Ok(Keep::No);
+            }
+            facts.cookie = Some(facts.count);
+            return Ok(Keep::Yes);
+        }
         let value = field.value.of(self.text);
         match field.known {
             Known::ContentLength => {
