@@ -216,6 +216,7 @@ impl Table {
     #[cold]
     fn more_entries(&mut self) {
         let length = (self.entries.len() * 2).max(16);
+        // ALLOC: until there are as many as the table can hold.
         let mut entries = vec![NO_ENTRY; length];
         for place in 0..self.count {
             let number = self.next.wrapping_sub(1 + place) as usize;
