@@ -103,9 +103,8 @@ fn check_trust_domain(name: &str) -> Result<(), SpiffeError> {
         1..=TRUST_DOMAIN_BYTES_MAX => {}
         _ => return Err(SpiffeError::TooLong),
     }
-    let allowed = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_')
-    };
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_');
     if name.bytes().all(allowed) { Ok(()) } else { Err(SpiffeError::TrustDomain) }
 }
 
