@@ -31,6 +31,7 @@ use pinion_core::route::MatchScratch;
 use pinion_core::telemetry::ShardStats;
 use pinion_core::time::Instant;
 
+use crate::h2::workers::Shared;
 use crate::net::Driver;
 use crate::net::buffers::BufferPool;
 use crate::net::splice::Pipes;
@@ -58,6 +59,7 @@ pub(crate) struct Shard {
     pub(crate) slots: Slots,
     pub(crate) seats: Seats,
     pub(crate) trips: Trips,
+    pub(crate) h2: Rc<Shared>,
     pub(crate) upstreams: Upstreams,
     pub(crate) listening: Listening,
     pub(crate) rng: RefCell<Rng>,
@@ -90,6 +92,7 @@ impl Shard {
             slots: Slots::new(link.stats.clone())?,
             seats: Seats::default(),
             trips: Trips::default(),
+            h2: Rc::default(),
             upstreams,
             listening: Listening::default(),
             rng: RefCell::new(Rng::seeded(seed)),
