@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::http2::{ClusterProtocol, Http2};
 use super::problem::Problems;
 use crate::balance::Balance;
 use crate::http::Upgrades;
@@ -238,6 +239,8 @@ pub struct Listener {
     pub half_close: bool,
     /// What requests may upgrade to.
     pub upgrades: Upgrades,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
 }
 
 impl Listener {
@@ -328,6 +331,10 @@ pub struct Cluster {
     pub timeouts: ClusterTimeouts,
     /// How much it asks of them.
     pub limits: ClusterLimits,
+    /// What is spoken to them.
+    pub protocol: ClusterProtocol,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
 }
 
 /// One address of a cluster.

@@ -9,11 +9,11 @@ use pinion_core::http::h2::connection::{ConnectionError, Event, Key, Refused, Sc
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::telemetry::Side;
 
+use super::StreamFault;
 use super::server::NewRequest;
 use super::session::Session;
 use super::state::{Arrived, Ending};
 use super::stream::Stream;
-use super::StreamFault;
 use crate::net::buffers::{BufferPool, Size};
 use crate::net::clock;
 use crate::serve::trip::Trip;
@@ -101,7 +101,11 @@ impl Session {
             Event::Data { key, bytes, end } => self.on_data(key, bytes, end),
             Event::Reset { key, code, by_peer, processed } => {
                 let stats = self.stats();
-                if by_peer { stats.resets_received.inc() } else { stats.resets_sent.inc() }
+                if by_peer {
+                    stats.resets_received.inc()
+                } else {
+                    stats.resets_sent.inc()
+                }
                 if let Some(state) = self.streams.borrow_mut().find(key) {
                     state.fail(StreamFault::Reset { code, processed });
                 }

@@ -18,6 +18,7 @@
 //!
 //! Not here: what a request means (`serve`), which connection a request takes (`upstream`).
 
+pub(crate) mod client;
 mod events;
 mod out;
 mod pump;

@@ -119,8 +119,7 @@ impl Session {
     /// Waits with a receive in flight.
     async fn receive(&self, buffer: Buffer, waited: &mut bool) -> Wait {
         let cold = || matches!(self.rest.get(), Rest::Cold(_));
-        let mut receive =
-            pin!(self.socket.recv_unless(buffer, |_| cold() || self.may_move().is_some()));
+        let mut receive = pin!(self.socket.recv_unless(buffer, |_| cold() || self.may_move().is_some()));
         poll_fn(|cx| {
             if let Poll::Ready(stop) = self.drive(cx) {
                 return Poll::Ready(Wait::Stop(stop));

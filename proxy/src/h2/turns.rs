@@ -57,7 +57,10 @@ mod tests {
             turns.join(place);
         }
         assert!(turns.may_write(3) && !turns.may_write(1) && !turns.may_write(9));
-        assert_eq!([turns.nth(0), turns.nth(1), turns.nth(2), turns.nth(3)], [Some(3), Some(1), Some(2), None]);
+        assert_eq!(
+            [turns.nth(0), turns.nth(1), turns.nth(2), turns.nth(3)],
+            [Some(3), Some(1), Some(2), None]
+        );
         turns.leave(1);
         turns.leave(3);
         turns.join(3);

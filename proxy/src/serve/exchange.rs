@@ -33,9 +33,10 @@ use crate::net::clock;
 use crate::net::send::{Background, send_all};
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
+use crate::upstream::client::Client;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 use crate::upstream::connection::Upstream;
-use crate::upstream::pool::{self, Got, Want};
+use crate::upstream::pool::{self, Got, Link, Want};
 
 /// Added header fields usually fit this beside the received head.
 pub(crate) const HEAD_ROOM: usize = 1_024;
@@ -85,7 +86,8 @@ pub(crate) async fn proxy(
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
     let fresh = call.exchange.get_mut().asks_for_tunnel();
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, half_close };
+    let client = Client::Socket { socket: client, half_close };
+    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client };
     loop {
         let may_retry_status = retries_left > 0;
         let failed = match attempt(call, trip, route, &want, may_retry_status).await {
@@ -133,8 +135,10 @@ async fn attempt(
     let shard = call.shard;
     let lease = &call.connection.lease;
     let got = pool::acquire(shard, lease, &mut call.story.ledger, want).await;
-    let Got { mut upstream, place } = got.map_err(|(fault, place)| Failed::Fault(fault, place))?;
-    let endpoint = upstream.endpoint.clone();
+    let Got { link, endpoint, place } = got.map_err(|(fault, place)| Failed::Fault(fault, place))?;
+    let Link::Http1(mut upstream) = link else {
+        return Err(Failed::Fault(Fault::StreamRefused, Some(place)));
+    };
     let _in_hand = InHand::new(want.cluster, &endpoint);
     call.story.attempts += 1;
     call.story.reused = upstream.served > 0;
@@ -163,7 +167,7 @@ async fn attempt(
         && fired == (None, None)
         && !upstream.broken
         && call.exchange.borrow().upstream() == Reuse::Keep;
-    pool::release(shard, cluster, upstream, reusable, call.story.ledger.last());
+    pool::release(shard, cluster, Link::Http1(upstream), reusable, call.story.ledger.last());
     match result {
         Ok(Responded::Passed | Responded::Switched) => {
             cluster.stats.responses[class_of(call.story.status)].inc();

@@ -19,9 +19,9 @@ pub(crate) mod start;
 pub(crate) mod tables;
 pub(crate) mod timer;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
@@ -67,6 +67,7 @@ pub(crate) struct Shard {
     pub(crate) access: RefCell<AccessSink>,
     tables: RefCell<Rc<Tables>>,
     drain: Cell<Option<Instant>>,
+    me: OnceCell<Weak<Shard>>,
 }
 
 impl Shard {
@@ -100,10 +101,17 @@ impl Shard {
             access: RefCell::new(access),
             tables: RefCell::new(Rc::new(tables)),
             drain: Cell::new(None),
+            me: OnceCell::new(),
             link,
         });
+        let _ = shard.me.set(Rc::downgrade(&shard));
         shard.acknowledge(generation);
         Ok(shard)
+    }
+
+    /// The shard for a task of its own; always there, because whoever asks has a reference.
+    pub(crate) fn handle(&self) -> Option<Rc<Shard>> {
+        self.me.get().and_then(Weak::upgrade)
     }
 
     /// The tables in force, for one request.
