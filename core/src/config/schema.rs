@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::http2::ClusterProtocol;
 use super::problem::Problems;
 use super::read::{
     At, Entries, Fields, Preset, Property, Read, Section, read_section, section, section_schema, wrong_type,
@@ -19,9 +20,11 @@ use super::units::{Size, Time};
 use crate::balance::Balance;
 use crate::limits;
 
+pub(super) use http2::*;
 pub(super) use kinds::*;
 pub(super) use tls::*;
 
+mod http2;
 mod kinds;
 mod tls;
 
@@ -96,6 +99,8 @@ section! {
         sub forwarding: Forwarding;
         /// TLS on the port. Plain text when the table is absent.
         may tls: ListenerTls;
+        /// How HTTP/2 is spoken.
+        sub http2: ListenerHttp2;
     }
     later {
         "cluster": "forwarding of TCP connections",
@@ -301,6 +306,8 @@ section! {
         sub limits: ClusterLimits;
         /// TLS to endpoints. Plain text when the table is absent.
         may tls: ClusterTls;
+        /// How HTTP/2 is spoken.
+        sub http2: ClusterHttp2;
     }
 }
 

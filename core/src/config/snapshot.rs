@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::http2::{ClusterProtocol, Http2};
 use super::problem::Problems;
 use crate::balance::Balance;
 use crate::http::Upgrades;
@@ -247,6 +248,8 @@ pub struct Listener {
     pub upgrades: Upgrades,
     /// TLS on the port; `None` is plain text.
     pub tls: Option<ListenerTls>,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
 }
 
 impl Listener {
@@ -343,6 +346,10 @@ pub struct Cluster {
     pub limits: ClusterLimits,
     /// TLS to endpoints; `None` is plain text.
     pub tls: Option<ClusterTls>,
+    /// What is spoken to them.
+    pub protocol: ClusterProtocol,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
 }
 
 /// One address of a cluster.

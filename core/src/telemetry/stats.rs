@@ -10,6 +10,7 @@
 
 use super::counters::{Counter, Gauge};
 use super::histogram::Histogram;
+use super::http2::Http2Stats;
 use crate::fault::Fault;
 
 /// Where relayed bytes go.
@@ -87,6 +88,8 @@ pub struct ShardStats {
     pub connections_rebalanced: Counter,
     /// Requests that ended with each fault, by [`Fault::index`].
     pub faults: [Counter; Fault::COUNT],
+    /// HTTP/2 connections, by [`Side`](super::http2::Side).
+    pub http2: [Http2Stats; 2],
 }
 
 impl Default for ShardStats {
@@ -108,6 +111,7 @@ impl Default for ShardStats {
             parked_out: Counter::new(),
             connections_rebalanced: Counter::new(),
             faults: [const { Counter::new() }; Fault::COUNT],
+            http2: Default::default(),
         }
     }
 }

@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 
 use super::downstream::Downstream;
 use super::request::Call;
-use crate::h2::{Stream, StreamFault};
+use crate::h2::StreamFault;
+use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
@@ -110,7 +111,7 @@ async fn on_stream(
 ) -> Option<usize> {
     let content = if head_request { &[][..] } else { body };
     let sent = stream.send_head(content.is_empty(), |encoder, out| {
-        h2::head::encode_own(encoder, out, status, fields, body.len());
+        h2::head::encode_own(encoder, out, status, fields, body.len() as u64);
     });
     sent.ok()?;
     if content.is_empty() {
@@ -118,7 +119,7 @@ async fn on_stream(
     }
     let lease = call.lease;
     lease.wake_at(Lane::Write, clock::now().after(call.connection.view.listener.timeouts.write));
-    let mut sending = pin!(stream.send(content, true));
+    let mut sending = pin!(stream.send(content, true, |_| ()));
     let sent = poll_fn(|cx| {
         lease.wait_here(cx);
         if lease.fired(Lane::Write).is_some() {

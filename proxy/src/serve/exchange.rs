@@ -33,6 +33,7 @@ use crate::net::clock;
 use crate::net::send::{Background, send_all};
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
+use crate::upstream::client::Client;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::{self, Got, Link, Want};
@@ -84,12 +85,14 @@ pub(crate) async fn proxy(
     call.story.ledger.stamp(Phase::Route, began);
     let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
-    // Whoever came on a stream is watched by that.
-    let client = call.stream.is_none().then_some(&call.connection.socket);
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
     let fresh = call.exchange.get_mut().asks_for_tunnel();
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, half_close };
+    let client = match call.stream {
+        Some(stream) => Client::Stream(stream),
+        None => Client::Socket { socket: &call.connection.socket, half_close },
+    };
+    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client };
     let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;
@@ -143,8 +146,7 @@ async fn attempt(
     may_retry_status: bool,
 ) -> Result<(), Failed> {
     let got = pool::acquire(call.shard, call.lease, &mut call.story.ledger, want).await;
-    let Got { mut link, place } = got.map_err(|(fault, place)| Failed::Fault(fault, place))?;
-    let endpoint = link.endpoint().clone();
+    let Got { link, endpoint, place } = got.map_err(|(fault, place)| Failed::Fault(fault, place))?;
     let _in_hand = InHand::new(want.cluster, &endpoint);
     call.story.attempts += 1;
     call.story.reused = link.is_reused();
@@ -152,8 +154,7 @@ async fn attempt(
     endpoint.stats.requests_total.inc();
     let result = match (call.stream, link) {
         (None, Link::Http1(upstream)) => alone(call, trip, route, want, upstream, may_retry_status).await,
-        (_, other) => {
-            link = other;
+        (_, mut link) => {
             let result = cross::converse(call, trip, route, &mut link, want.until, may_retry_status).await;
             cross::release(call, want.cluster, link, result.is_ok());
             result
@@ -211,7 +212,7 @@ async fn alone(
         && fired == (None, None)
         && !upstream.broken
         && call.exchange.borrow().upstream() == Reuse::Keep;
-    pool::release(shard, cluster, upstream, reusable, call.story.ledger.last());
+    pool::release(shard, cluster, Link::Http1(upstream), reusable, call.story.ledger.last());
     result.map_err(|fault| blame(fault, fired, call.exchange.get_mut()))
 }
 

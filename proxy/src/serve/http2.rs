@@ -11,11 +11,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use pinion_core::config::Listener;
 use pinion_core::fault::Fault;
+use pinion_core::http::h2::Limits;
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::http::h1::conn::Exchange;
 use pinion_core::http::{Framing, Method};
-use pinion_core::telemetry::Phase;
+use pinion_core::telemetry::{Phase, Side};
 
 use super::connection::Next;
 use super::downstream::{Downstream, View};
@@ -71,8 +73,8 @@ pub(crate) async fn connection(shard: &Rc<Shard>, mut connection: Box<Downstream
     let (socket, listener) = (connection.socket.clone(), connection.view.listener.clone());
     let front = Front::new(connection);
     let on_request = |request| shard.h2.serve(shard, front.clone(), request);
-    let start = Start::Fresh(listener.http2.limits.clone());
-    server::serve_connection(shard, socket, Settings::of_listener(&listener), start, inbuf, on_request).await;
+    let start = Start::Fresh(limits(&listener));
+    server::serve_connection(shard, socket, settings(&listener), start, inbuf, on_request).await;
 }
 
 /// Serves one request. `lease` has its deadlines.
@@ -119,5 +121,30 @@ const fn reset_code(fault: Option<Fault>) -> ErrorCode {
         Some(Fault::Drained) => ErrorCode::REFUSED_STREAM,
         Some(Fault::ClientGone) => ErrorCode::CANCEL,
         _ => ErrorCode::INTERNAL_ERROR,
+    }
+}
+
+fn limits(listener: &Listener) -> Limits {
+    let http2 = &listener.http2;
+    Limits {
+        concurrent_streams: http2.streams,
+        stream_window: http2.stream_window,
+        connection_window: http2.connection_window,
+        header_list_bytes: listener.limits.header_bytes as u32,
+        ..Limits::server()
+    }
+}
+
+fn settings(listener: &Listener) -> Settings {
+    let http2 = &listener.http2;
+    Settings {
+        side: Side::Downstream,
+        listener: Some(listener.id),
+        idle: listener.timeouts.idle,
+        write: listener.timeouts.write,
+        keepalive: http2.keepalive,
+        keepalive_timeout: http2.keepalive_timeout,
+        max_age: http2.age,
+        streams: http2.streams as usize,
     }
 }

@@ -43,7 +43,7 @@ use self::upload::Upload;
 use super::request::Call;
 use super::respond::{self, Responded, Responding};
 use super::trip::Trip;
-use crate::h2::Stream;
+use crate::h2::stream::Stream;
 use crate::net::clock;
 use crate::shard::lease::Lease;
 use crate::shard::timer::{Lane, Why};
@@ -157,7 +157,10 @@ async fn respond(
     let (mut inbuf, frame, emit) = loop {
         let inbuf = match from {
             From::Http1(upstream) => respond::read_head(call, upstream, head, method).await?,
-            From::Http2(stream) => stream.head(head).await.map_err(|fault| upload::unanswered(fault, call.exchange))?,
+            From::Http2(stream) => {
+                let received = stream.head(head).await;
+                received.map_err(|fault| upload::unanswered(fault, call.exchange))?.0
+            }
         };
         if call.may_retry_status && respond::is_retried(call, head) {
             return Ok(Responded::Retry);
@@ -260,10 +263,13 @@ impl Drop for Armed<'_> {
 
 /// Gives back what the exchange had of its upstream. A stream ends with its handle.
 pub(super) fn release(call: &Call<'_>, cluster: &ClusterState, link: Link, passed: bool) {
-    if let Link::Http1(upstream) = link {
-        let reusable = passed && !upstream.broken && call.exchange.borrow().upstream() == Reuse::Keep;
-        pool::release(call.shard, cluster, upstream, reusable, call.story.ledger.last());
-    }
+    let reusable = match &link {
+        Link::Http1(upstream) => {
+            passed && !upstream.broken && call.exchange.borrow().upstream() == Reuse::Keep
+        }
+        Link::Http2(_) => passed,
+    };
+    pool::release(call.shard, cluster, link, reusable, call.story.ledger.last());
 }
 
 /// Appends what is here of a body to an HTTP/1 head that announced chunks.

@@ -7,7 +7,7 @@ use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::{Closed, Exchange};
 
 use super::part::{Behind, Part};
-use crate::h2::Stream;
+use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
 use crate::shard::Shard;
 use crate::sys::buffer::Buffer;

@@ -3,7 +3,8 @@
 use pinion_core::fault::Fault;
 
 use super::part::{Behind, Part, framed};
-use crate::h2::{Stream, StreamFault};
+use crate::h2::StreamFault;
+use crate::h2::stream::Stream;
 use crate::net::buffers::BufferPool;
 use crate::net::send::send_all;
 use crate::net::socket::Socket;

@@ -7,7 +7,7 @@ use pinion_core::http::h1::body::{BodyReader, Emit};
 use super::super::downstream::Downstream;
 use super::super::relay::behind;
 use super::part::{Behind, Part};
-use crate::h2::Stream;
+use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
 use crate::shard::Shard;
 use crate::sys::buffer::Buffer;

@@ -16,7 +16,8 @@ use super::super::trip::Trip;
 use super::part::{Behind, Part, copy};
 use super::sink::{Sink, Stopped};
 use super::source::{self, Source};
-use crate::h2::{Stream, StreamFault};
+use crate::h2::StreamFault;
+use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::shard::Shard;
@@ -101,7 +102,7 @@ fn send_head(
     let bytes = head.bytes(call.inbuf.unread());
     let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
     let edits = &route.request_headers;
-    let scheme: &[u8] = if stream.is_encrypted() { b"https" } else { b"http" };
+    let scheme: &[u8] = b"http";
     let sent = stream.open(head.method, end, |encoder, out| {
         h2::head::encode_request(encoder, out, bytes, head, path, &forwarding, edits, scheme, head.framing);
     });

@@ -1,0 +1,20 @@
+//! The upstream side: a connection to an endpoint, whose streams are shared by requests.
+
+use std::rc::Rc;
+
+use pinion_core::http::h2::connection::{Connection, Limits};
+
+use super::session::{Session, Settings};
+use crate::net::socket::Socket;
+use crate::shard::Shard;
+
+/// Begins to speak on a connection that was just made. Streams may be opened at once; [`serve`] must follow.
+pub(crate) fn begin(shard: &Rc<Shard>, socket: Socket, settings: Settings, limits: Limits) -> Rc<Session> {
+    Session::new(shard, socket, settings, |out| Connection::client(limits, out))
+}
+
+/// Moves the connection's bytes until it ends.
+pub(crate) async fn serve(session: &Rc<Session>) {
+    // Only clients ask for something.
+    let _ = session.run(None, |_| (), || ()).await;
+}
