@@ -15,16 +15,18 @@ use super::problem::Problems;
 use super::read::{
     At, Entries, Fields, Preset, Property, Read, Section, read_section, section, section_schema, wrong_type,
 };
-use super::snapshot::{AccessLogFormat, Address, DriverChoice, Protocol};
+use super::snapshot::{AccessLogFormat, Address, DriverChoice, ForwardClientCert, Protocol};
 use super::units::{Size, Time};
 use crate::balance::Balance;
 use crate::limits;
 
 pub(super) use http2::*;
 pub(super) use kinds::*;
+pub(super) use tls::*;
 
 mod http2;
 mod kinds;
+mod tls;
 
 const fn seconds(seconds: u64) -> Time {
     Time(Duration::from_secs(seconds))
@@ -97,9 +99,10 @@ section! {
         sub forwarding: Forwarding;
         /// How HTTP/2 is spoken.
         sub http2: ListenerHttp2;
+        /// TLS on the port. Plain text when the table is absent.
+        may tls: ListenerTls;
     }
     later {
-        "tls": "TLS",
         "cluster": "forwarding of TCP connections",
     }
 }
@@ -151,6 +154,11 @@ section! {
         has via: bool = false;
         /// Send `X-Request-Id`.
         has request_id: bool = false;
+        /// Whether `X-Forwarded-Client-Cert` goes upstream, and whose.
+        has client_cert: ForwardClientCert = ForwardClientCert::Sanitize;
+        /// What it says of the client's certificate beside its hash.
+        has client_cert_details: Vec<At<CertDetail>> =
+            [CertDetail::Subject, CertDetail::Uri, CertDetail::Dns].into_iter().map(At::preset).collect();
     }
 }
 
@@ -298,9 +306,8 @@ section! {
         sub limits: ClusterLimits;
         /// How HTTP/2 is spoken.
         sub http2: ClusterHttp2;
-    }
-    later {
-        "tls": "TLS to endpoints",
+        /// TLS to endpoints. Plain text when the table is absent.
+        may tls: ClusterTls;
     }
 }
 

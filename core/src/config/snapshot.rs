@@ -22,6 +22,11 @@ use crate::balance::Balance;
 use crate::http::Upgrades;
 use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
+use crate::tls::CertDetails;
+
+pub use tls::*;
+
+mod tls;
 
 /// One whole configuration in force.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// Clusters by [`ClusterIndex`], in the order written.
     pub clusters: Box<[Arc<Cluster>]>,
+    /// Where the document names files of TLS.
+    pub tls_files: Box<[TlsFile]>,
     /// What is odd but allowed; shown by `check` and logged at a reload.
     pub warnings: Problems,
 }
@@ -241,6 +248,8 @@ pub struct Listener {
     pub upgrades: Upgrades,
     /// How HTTP/2 is spoken.
     pub http2: Http2,
+    /// TLS on the port; `None` is plain text.
+    pub tls: Option<ListenerTls>,
 }
 
 impl Listener {
@@ -314,6 +323,10 @@ pub struct Forwarding {
     pub via: bool,
     /// Send `X-Request-Id`.
     pub request_id: bool,
+    /// Whether `X-Forwarded-Client-Cert` goes upstream, and whose.
+    pub client_cert: ForwardClientCert,
+    /// What it says of the client's certificate.
+    pub client_cert_details: CertDetails,
 }
 
 /// `[[clusters]]`: endpoints that serve the same.
@@ -335,6 +348,8 @@ pub struct Cluster {
     pub protocol: ClusterProtocol,
     /// How HTTP/2 is spoken.
     pub http2: Http2,
+    /// TLS to endpoints; `None` is plain text.
+    pub tls: Option<ClusterTls>,
 }
 
 /// One address of a cluster.

@@ -38,6 +38,7 @@ pub(super) fn compile(
             limits: limits(&cluster.limits, problems),
             protocol: cluster.protocol.value,
             http2: http2::cluster(&cluster.http2, problems),
+            tls: None,
         });
     }
     clusters
