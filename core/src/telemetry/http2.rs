@@ -1,7 +1,7 @@
 //! The totals of one shard's HTTP/2 connections, by the side they are on.
 
 use super::counters::{Counter, Gauge};
-use crate::http::h2::connection::Flood;
+use crate::http::h2::Flood;
 
 /// Which side a connection is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
