@@ -21,7 +21,7 @@ use super::super::head::{
 use super::super::known::Mask;
 pub use forwarded::Forwarding;
 
-mod forwarded;
+pub(crate) mod forwarded;
 
 /// How a response is framed for its client; see `conn`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,7 +181,7 @@ pub fn encode_chunk_size(out: &mut Vec<u8>, size: usize) {
 }
 
 /// No content and no Content-Length (RFC 9110 section 8.6).
-const fn is_bodiless(status: u16) -> bool {
+pub(crate) const fn is_bodiless(status: u16) -> bool {
     status < 200 || status == 204
 }
 
@@ -269,13 +269,17 @@ fn append_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
 fn body_fields(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::None | Framing::UntilClose => {}
-        Framing::Length(length) => {
-            out.extend_from_slice(b"Content-Length: ");
-            decimal(out, length);
-            out.extend_from_slice(b"\r\n");
-        }
+        Framing::Length(length) => length_field(out, length),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+}
+
+/// Content-Length.
+#[inline]
+pub(crate) fn length_field(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, length);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Connection and Upgrade of a message that offers or takes these protocols.
@@ -324,7 +328,7 @@ fn decimal(out: &mut Vec<u8>, number: u64) {
 }
 
 /// The usual phrase for the statuses we answer with (RFC 9110 section 15); empty for others.
-const fn reason_phrase(status: u16) -> &'static [u8] {
+pub(crate) const fn reason_phrase(status: u16) -> &'static [u8] {
     match status {
         200 => b"OK",
         201 => b"Created",
