@@ -97,10 +97,10 @@ section! {
         sub limits: ListenerLimits;
         /// Headers about the client, and whose to believe.
         sub forwarding: Forwarding;
-        /// TLS on the port. Plain text when the table is absent.
-        may tls: ListenerTls;
         /// How HTTP/2 is spoken.
         sub http2: ListenerHttp2;
+        /// TLS on the port. Plain text when the table is absent.
+        may tls: ListenerTls;
     }
     later {
         "cluster": "forwarding of TCP connections",
@@ -304,10 +304,10 @@ section! {
         sub timeouts: ClusterTimeouts;
         /// How much the cluster asks of endpoints.
         sub limits: ClusterLimits;
-        /// TLS to endpoints. Plain text when the table is absent.
-        may tls: ClusterTls;
         /// How HTTP/2 is spoken.
         sub http2: ClusterHttp2;
+        /// TLS to endpoints. Plain text when the table is absent.
+        may tls: ClusterTls;
     }
 }
 

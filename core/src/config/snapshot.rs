@@ -246,10 +246,10 @@ pub struct Listener {
     pub half_close: bool,
     /// What requests may upgrade to.
     pub upgrades: Upgrades,
-    /// TLS on the port; `None` is plain text.
-    pub tls: Option<ListenerTls>,
     /// How HTTP/2 is spoken.
     pub http2: Http2,
+    /// TLS on the port; `None` is plain text.
+    pub tls: Option<ListenerTls>,
 }
 
 impl Listener {
@@ -344,12 +344,12 @@ pub struct Cluster {
     pub timeouts: ClusterTimeouts,
     /// How much it asks of them.
     pub limits: ClusterLimits,
-    /// TLS to endpoints; `None` is plain text.
-    pub tls: Option<ClusterTls>,
     /// What is spoken to them.
     pub protocol: ClusterProtocol,
     /// How HTTP/2 is spoken.
     pub http2: Http2,
+    /// TLS to endpoints; `None` is plain text.
+    pub tls: Option<ClusterTls>,
 }
 
 /// One address of a cluster.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pinion_core::http::h2::connection::{Connection, Limits};
+use pinion_core::http::h2::{Connection, Limits};
 
 use super::session::{Session, Settings};
 use crate::net::socket::Socket;

@@ -5,7 +5,8 @@
 use std::rc::Rc;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::h2::connection::{ConnectionError, Event, Key, Refused, Scratch};
+use pinion_core::http::h2::{ConnectionError, Event, Key, Scratch};
+use pinion_core::http::h2::head::BlockError;
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::telemetry::Side;
 
@@ -42,6 +43,7 @@ impl Session {
         let shared = self.shard.h2.clone();
         let mut text = shared.take_text();
         let mut spare = self.shard.trips.take();
+        let mut moved = false;
         let result = loop {
             let event = {
                 let Trip { head: request, response, .. } = &mut *spare;
@@ -51,18 +53,18 @@ impl Session {
                 self.machine.borrow_mut().receive(&mut bytes, now, &mut scratch, frames)
             };
             match event {
-                Ok(Some(event)) => self.on_event(event, &text, &mut spare, on_request),
+                Ok(Some(event)) => {
+                    moved = true;
+                    self.on_event(event, &text, &mut spare, on_request);
+                }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
-        loop {
-            let queued = self.machine.borrow_mut().next_queued();
-            let Some(event) = queued else { break };
-            self.on_event(event, &text, &mut spare, on_request);
-        }
         self.shard.trips.give(spare);
         shared.give_text(text);
+        let since = self.unfinished.get().filter(|_| !moved);
+        self.unfinished.set(self.machine.borrow().is_unfinished().then(|| since.unwrap_or(now)));
         if self.out.borrow_mut().settle() {
             self.touch();
         }
@@ -80,18 +82,19 @@ impl Session {
             Event::Head { key, end } if self.settings.side == Side::Downstream => {
                 self.on_request(key, end, None, text, spare, on_request);
             }
-            Event::HeadRefused { key, refused, end } => {
-                let fault = match refused {
+            Event::HeadRefused { key, error, end } if self.settings.side == Side::Downstream => {
+                if error.is_answered() {
+                    self.on_request(key, end, Some(error.fault()), text, spare, on_request);
+                } else {
                     // It is reset already: there is nobody to answer.
-                    Refused::Malformed(_) => {
-                        self.stats().resets_sent.inc();
-                        self.shard.stats.faults[Fault::BadRequest.index()].inc();
-                        return;
-                    }
-                    Refused::TooLarge => Fault::HeadTooLarge,
-                    Refused::UriTooLong => Fault::UriTooLong,
-                };
-                self.on_request(key, end, Some(fault), text, spare, on_request);
+                    self.stats().resets_sent.inc();
+                    self.shard.stats.faults[error.fault().index()].inc();
+                    self.fail(key, StreamFault::Head(error));
+                }
+            }
+            Event::HeadRefused { key, error, .. } => {
+                self.stats().resets_sent.inc();
+                self.fail(key, StreamFault::Head(error));
             }
             Event::Head { key, end } => self.on_response(key, end, text, spare),
             Event::Trailers { key } => match owned(text, &self.shard.buffers) {
@@ -106,9 +109,7 @@ impl Session {
                 } else {
                     stats.resets_sent.inc()
                 }
-                if let Some(state) = self.streams.borrow_mut().find(key) {
-                    state.fail(StreamFault::Reset { code, processed });
-                }
+                self.fail(key, StreamFault::Reset { code, processed });
             }
             Event::Writable { key } => {
                 if let Some(state) = self.streams.borrow_mut().find(key) {
@@ -200,9 +201,39 @@ impl Session {
     /// The shard is out of memory for this stream.
     fn give_up(&self, key: Key) {
         self.reset(key, ErrorCode::INTERNAL_ERROR);
+        self.fail(key, StreamFault::Memory);
+    }
+
+    /// The stream can't go on.
+    fn fail(&self, key: Key, fault: StreamFault) {
         if let Some(state) = self.streams.borrow_mut().find(key) {
-            state.fail(StreamFault::Memory);
+            state.fail(fault);
         }
+    }
+
+    /// What happened without received bytes: streams that may send again, streams that are lost.
+    pub(super) fn take_queued(&self) {
+        loop {
+            let queued = self.machine.borrow_mut().next_queued();
+            match queued {
+                Some(Event::Writable { key }) => {
+                    if let Some(state) = self.streams.borrow_mut().find(key) {
+                        state.wake_writer();
+                    }
+                }
+                Some(Event::Reset { key, code, by_peer, processed }) => {
+                    self.on_reset(key, code, by_peer, processed);
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn on_reset(&self, key: Key, code: ErrorCode, by_peer: bool, processed: bool) {
+        let stats = self.stats();
+        if by_peer { stats.resets_received.inc() } else { stats.resets_sent.inc() }
+        self.fail(key, StreamFault::Reset { code, processed });
     }
 
     /// What a stream received was taken, or is not wanted any more.

@@ -32,6 +32,7 @@ pub(crate) mod workers;
 
 use pinion_core::fault::Fault;
 use pinion_core::http::h2::frame::ErrorCode;
+use pinion_core::http::h2::head::BlockError;
 use pinion_core::limits::{BUFFER_BYTES, BUFFER_LARGE_BYTES};
 
 use crate::sys::buffer::Buffer;
@@ -61,6 +62,8 @@ pub(crate) enum StreamFault {
         /// `false`: the peer did nothing with it, so that it may be sent again whatever it is.
         processed: bool,
     },
+    /// The head that came can't be taken.
+    Head(BlockError),
     /// The connection ended.
     Closed,
     /// The shard is out of buffers.
@@ -73,6 +76,8 @@ impl StreamFault {
         match (self, answered) {
             (StreamFault::Memory, _) => Fault::MemoryLimit,
             (StreamFault::Reset { processed: false, .. }, _) => Fault::StreamRefused,
+            (StreamFault::Head(error), false) => error.upstream_fault(),
+            (StreamFault::Head(_), true) => Fault::UpstreamBadBody,
             (StreamFault::Reset { .. }, false) => Fault::UpstreamReset,
             (StreamFault::Closed, false) => Fault::UpstreamClosed,
             (_, true) => Fault::UpstreamTruncated,
@@ -83,7 +88,7 @@ impl StreamFault {
     pub(crate) const fn downstream(self) -> Fault {
         match self {
             StreamFault::Memory => Fault::MemoryLimit,
-            StreamFault::Reset { .. } | StreamFault::Closed => Fault::ClientGone,
+            StreamFault::Head(_) | StreamFault::Reset { .. } | StreamFault::Closed => Fault::ClientGone,
         }
     }
 }

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pinion_core::http::h2::connection::ConnectionError;
+use pinion_core::http::h2::ConnectionError;
 
 use super::OUT_BYTES_MAX;
 use super::server::NewRequest;
@@ -183,7 +183,7 @@ impl Session {
         if let Some(error) = broken {
             self.stats().goaways_sent.inc();
             if let Some(flood) = error.flood {
-                self.stats().floods[flood.index()].inc();
+                self.stats().floods[flood as usize].inc();
             }
             tracing::debug!(code = ?error.code, reason = error.reason, "an HTTP/2 connection was ended");
             self.linger().await;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::h2::connection::{Connection, Limits};
+use pinion_core::http::h2::{Connection, Limits};
 
 use super::pump::Ended;
 use super::session::{Session, Settings};

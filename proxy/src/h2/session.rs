@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use pinion_core::http::h2::connection::{Connection, Key};
+use pinion_core::http::h2::{Connection, Key};
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{Http2Stats, ShardStats, Side};
@@ -22,6 +22,7 @@ use crate::net::clock;
 use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
+use crate::shard::timer::Lane;
 
 /// What a connection is and how long it may take.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) listener: Option<ListenerId>,
     /// Without streams it is closed after this time.
     pub(crate) idle: Duration,
+    /// A client's head must be complete within this time.
+    pub(crate) header: Duration,
     /// The peer must take some of what is sent within this time.
     pub(crate) write: Duration,
     /// After this time without a byte from the peer it is asked for a sign of life.
@@ -68,6 +71,8 @@ pub(crate) struct Session {
     /// A sign of life was asked for.
     pub(super) asked: Cell<bool>,
     pub(super) rest: Cell<Rest>,
+    /// Since when a head, or the preface, has been on its way.
+    pub(super) unfinished: Cell<Option<Instant>>,
     /// The shard it shall go to once it is at rest.
     pub(super) moving: Cell<Option<usize>>,
     _counted: Open,
@@ -131,6 +136,7 @@ impl Session {
             heard: Cell::new(clock::now()),
             asked: Cell::new(false),
             rest: Cell::new(Rest::Busy),
+            unfinished: Cell::new(Some(clock::now())),
             moving: Cell::new(None),
             _counted: counted,
         })
@@ -180,11 +186,10 @@ impl Session {
         if self.leaving.replace(true) {
             return;
         }
-        // An upstream opens no streams to us, so that there is nothing to say.
-        if self.settings.side == Side::Downstream {
-            self.stats().goaways_sent.inc();
-            self.write(|machine, out| machine.drain(out));
-        }
+        self.stats().goaways_sent.inc();
+        self.write(|machine, out| machine.drain(out));
+        // The machine has its own clock for the second step.
+        self.lease.wake_at(Lane::Up, clock::now());
         self.touch();
     }
 

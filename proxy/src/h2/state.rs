@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
-use pinion_core::http::h2::connection::Key;
+use pinion_core::http::h2::Key;
 
 use super::StreamFault;
 use super::turns::Turns;

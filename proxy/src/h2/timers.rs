@@ -12,7 +12,8 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pinion_core::http::h2::connection::ConnectionError;
+use pinion_core::fault::Fault;
+use pinion_core::http::h2::ConnectionError;
 use pinion_core::telemetry::Side;
 use pinion_core::time::Instant;
 
@@ -67,7 +68,7 @@ impl Session {
                 Kick::Drain | Kick::Leave(_) => self.drain(),
             }
         }
-        if !self.leaving.get() && self.shard.draining().is_some() {
+        if !self.leaving.get() && self.shard.draining().is_some() && self.may_drain() {
             self.drain();
         }
         match self.look() {
@@ -75,6 +76,7 @@ impl Session {
             Ok(Some(stop)) => return Poll::Ready(stop),
             Err(error) => return Poll::Ready(Stop::Broken(error)),
         }
+        self.take_queued();
         match self.send(cx) {
             Some(stop) => Poll::Ready(stop),
             None => Poll::Pending,
@@ -110,9 +112,13 @@ impl Session {
         if self.lease.fired(Lane::Up).is_some() {
             self.lease.disarm(Lane::Up);
             let now = clock::now();
+            if self.is_late(now) {
+                self.shard.stats.faults[Fault::HeaderTimeout.index()].inc();
+                return Ok(Some(Stop::Over));
+            }
             let next = self.write(|machine, out| machine.on_time(now, out))?;
-            let soon = if self.is_quiet() { Instant::NEVER } else { now.after(LOOK_PERIOD) };
-            self.lease.wake_at(Lane::Up, next.min(soon));
+            let busy = !self.is_quiet() || self.unfinished.get().is_some();
+            self.lease.wake_at(Lane::Up, if busy { next.min(now.after(LOOK_PERIOD)) } else { next });
         }
         if self.lease.fired(Lane::Send).is_some() {
             self.lease.disarm(Lane::Send);
@@ -123,6 +129,17 @@ impl Session {
             return Ok(Some(Stop::Over));
         }
         Ok(self.rest())
+    }
+
+    /// Whether a client takes too long to complete a head, or the preface.
+    fn is_late(&self, now: Instant) -> bool {
+        self.settings.side == Side::Downstream
+            && self.unfinished.get().is_some_and(|since| now >= since.after(self.settings.header))
+    }
+
+    /// Whether a proxy that drains wants the connection to end: requests in progress may still need an upstream.
+    fn may_drain(&self) -> bool {
+        self.settings.side == Side::Downstream || self.is_quiet()
     }
 
     /// Whether a sign of life did not come in time; asks for one, or looks again later.
@@ -193,7 +210,7 @@ impl Session {
         self.leaving.get()
             && self.is_quiet()
             && self.out.borrow().is_done()
-            && (self.settings.side == Side::Upstream || self.machine.borrow().is_over())
+            && self.machine.borrow().is_over()
     }
 
     /// Where it shall go, if it may go now: nothing in progress, nothing left to send.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use pinion_core::config::{Cluster, ClusterProtocol};
 use pinion_core::fault::Fault;
-use pinion_core::http::h2::connection::Limits;
+use pinion_core::http::h2::Limits;
 use pinion_core::limits::HEADER_BYTES_MAX;
 use pinion_core::telemetry::{ClusterStats, Side};
 use pinion_core::time::Instant;
@@ -261,6 +261,7 @@ fn settings(cluster: &Cluster) -> Settings {
         side: Side::Upstream,
         listener: None,
         idle: cluster.timeouts.idle,
+        header: cluster.timeouts.first_byte,
         write: WRITE_TIME,
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,

@@ -36,9 +36,9 @@ pub(super) fn compile(
                 idle: positive(&cluster.timeouts.idle, "idle", problems),
             },
             limits: limits(&cluster.limits, problems),
-            tls: None,
             protocol: cluster.protocol.value,
             http2: http2::cluster(&cluster.http2, problems),
+            tls: None,
         });
     }
     clusters

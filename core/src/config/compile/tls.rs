@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::super::http2::ClusterProtocol;
 use super::super::problem::Problems;
 use super::super::read::{At, Entries};
-use super::super::http2::ClusterProtocol;
 use super::super::schema::{self, CertDetail, Document, OneOrMore};
 use super::super::snapshot::{
     CertificateFiles, CipherSuite, ClientCertificate, Cluster, ClusterTls, Group, Listener, ListenerTls,

@@ -265,7 +265,7 @@ impl Encoder {
 
 /// Appends a string as it is.
 #[inline]
-fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     integer::write(out, 0, 7, bytes.len());
     out.extend_from_slice(bytes);
 }

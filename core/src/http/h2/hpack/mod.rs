@@ -26,6 +26,8 @@ pub use decode::Decoder;
 pub(crate) use decode::{Block, Broken, Got};
 pub use encode::Encoder;
 pub(crate) use encode::Indexing;
+#[cfg(test)]
+pub(crate) use encode::string as write_string;
 pub(crate) use kind::{Kind, reason};
 pub(crate) use table::Line;
 pub use table::TABLE_BYTES_MAX;
