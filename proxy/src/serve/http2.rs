@@ -141,6 +141,7 @@ fn settings(listener: &Listener) -> Settings {
         side: Side::Downstream,
         listener: Some(listener.id),
         idle: listener.timeouts.idle,
+        header: listener.timeouts.header,
         write: listener.timeouts.write,
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
