@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use pinion_core::http::h2::{Connection, Key};
 use pinion_core::http::h2::frame::ErrorCode;
+use pinion_core::http::h2::{Connection, Key};
 use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{Http2Stats, ShardStats, Side};
 use pinion_core::time::Instant;

@@ -1,0 +1,1 @@
+//! The upstream side: this one asks servers of the `h2` crate.
