@@ -13,8 +13,8 @@ pub(crate) fn begin(shard: &Rc<Shard>, socket: Socket, settings: Settings, limit
     Session::new(shard, socket, settings, |out| Connection::client(limits, out))
 }
 
-/// Moves the connection's bytes until it ends.
-pub(crate) async fn serve(session: &Rc<Session>) {
+/// Moves the connection's bytes until it ends; calls `on_turn` after received bytes were taken in.
+pub(crate) async fn serve(session: &Rc<Session>, on_turn: impl Fn()) {
     // Only clients ask for something.
-    let _ = session.run(None, |_| (), || ()).await;
+    let _ = session.run(None, |_| (), on_turn).await;
 }

@@ -124,7 +124,7 @@ impl Session {
                 }
             }
             Event::Pong => self.asked.set(false),
-            Event::Settings => {}
+            Event::Settings => self.greeted.set(true),
         }
     }
 

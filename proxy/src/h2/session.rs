@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) max_age: Option<Duration>,
     /// Streams of ours at most (upstream side); the peer's own limit holds besides.
     pub(crate) streams: usize,
+    /// What the peer's limit is taken for until it says it.
+    pub(crate) streams_assumed: usize,
 }
 
 /// One connection.
@@ -64,6 +66,8 @@ pub(crate) struct Session {
     pub(super) begun: Cell<u64>,
     /// No new streams: the peer or we said GOAWAY.
     pub(super) leaving: Cell<bool>,
+    /// The peer's settings have come.
+    pub(super) greeted: Cell<bool>,
     /// Nothing is received or sent any more.
     pub(super) closed: Cell<bool>,
     /// When bytes last came.
@@ -132,6 +136,7 @@ impl Session {
             reserved: Cell::new(0),
             begun: Cell::new(0),
             leaving: Cell::new(false),
+            greeted: Cell::new(false),
             closed: Cell::new(false),
             heard: Cell::new(clock::now()),
             asked: Cell::new(false),
@@ -223,8 +228,13 @@ impl Session {
         }
         let machine = self.machine.borrow();
         let taken = machine.active() + self.reserved.get() as usize;
-        let most = self.settings.streams.min(machine.peer().concurrent_streams as usize);
+        let most = self.settings.streams.min(self.peer_streams().unwrap_or(self.settings.streams_assumed));
         if machine.may_open() { most.saturating_sub(taken) } else { 0 }
+    }
+
+    /// How many streams the peer allows, once it has said something.
+    pub(crate) fn peer_streams(&self) -> Option<usize> {
+        self.greeted.get().then(|| self.machine.borrow().peer().concurrent_streams as usize)
     }
 
     /// Keeps a place for one request (upstream side); it is opened with [`Stream::open`].

@@ -68,11 +68,15 @@ fn shard(config: &str, driver: Driver) -> Rc<Shard> {
 }
 
 /// Runs `test` on a thread of its own with each driver.
-fn on_each<F: Future<Output = ()> + 'static>(config: &'static str, test: fn(Rc<Shard>, Driver) -> F) {
+fn on_each<F: Future<Output = ()> + 'static>(
+    config: &str,
+    test: impl Fn(Rc<Shard>, Driver) -> F + Copy + Send + 'static,
+) {
     for driver in [Driver::IoUring, Driver::Epoll] {
+        let config = config.to_owned();
         let run = move || {
             reactor::start(driver)?;
-            let shard = shard(config, driver);
+            let shard = shard(&config, driver);
             reactor::run(test(shard, driver))
         };
         match std::thread::spawn(run).join().unwrap() {
@@ -109,6 +113,7 @@ fn settings(side: Side) -> Settings {
         keepalive_timeout: Duration::from_secs(10),
         max_age: None,
         streams: 100,
+        streams_assumed: 100,
     }
 }
 
