@@ -44,8 +44,8 @@ pub(crate) const PIECE_BYTES: usize = BUFFER_BYTES;
 
 /// A piece of what a stream received.
 pub(crate) enum Piece {
-    /// Bytes of the body.
-    Data(Buffer),
+    /// Bytes of the body, and whether nothing follows them.
+    Data(Buffer, bool),
     /// The trailers as lines `name: value\r\n`; the last piece.
     Trailers(Buffer),
     /// The end without trailers; the last piece.

@@ -15,7 +15,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::http::h2::hpack::Encoder;
@@ -119,17 +119,67 @@ impl Stream {
         poll_fn(|cx| self.poll_piece(cx)).await
     }
 
+    /// The next piece, if it is there already.
+    pub(crate) fn try_piece(&self) -> Option<Result<Piece, StreamFault>> {
+        match self.poll_piece(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(piece) => Some(piece),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Moves what was received of the body behind what `into` holds, as far as whole buffers fit; once all of it
+    /// was moved and the stream had ended, that, with the trailers if there are any.
+    ///
+    /// # Errors
+    ///
+    /// When the stream ended before its end.
+    pub(crate) fn collect(&self, into: &mut Buffer) -> Result<Option<Option<Buffer>>, StreamFault> {
+        let mut streams = self.session.streams.borrow_mut();
+        let state = streams.at(self.place);
+        let mut moved = 0;
+        while let Some(buffer) = state.queue.pop_front_if(|buffer| buffer.unread().len() <= into.room()) {
+            into.as_vec().extend_from_slice(buffer.unread());
+            moved += buffer.unread().len();
+        }
+        let ended = match (state.queue.is_empty(), state.ending.take()) {
+            (true, Some(Ending::Plain | Ending::Taken)) => Some(None),
+            (true, Some(Ending::Trailers(lines))) => Some(Some(lines)),
+            (_, ending) => {
+                state.ending = ending;
+                None
+            }
+        };
+        if ended.is_some() {
+            state.ending = Some(Ending::Taken);
+        }
+        let (key, fault) = (state.key, state.fault);
+        drop(streams);
+        if let Some(key) = key
+            && moved > 0
+        {
+            self.session.consumed(key, moved);
+        }
+        match (ended, fault) {
+            (None, Some(fault)) => Err(fault),
+            (ended, _) => Ok(ended),
+        }
+    }
+
     /// See [`Stream::piece`].
     pub(crate) fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamFault>> {
         let mut streams = self.session.streams.borrow_mut();
         let state = streams.at(self.place);
         if let Some(buffer) = state.queue.pop_front() {
             let key = state.key;
+            let last = state.queue.is_empty() && matches!(state.ending, Some(Ending::Plain));
+            if last {
+                state.ending = Some(Ending::Taken);
+            }
             drop(streams);
             if let Some(key) = key {
                 self.session.consumed(key, buffer.unread().len());
             }
-            return Poll::Ready(Ok(Piece::Data(buffer)));
+            return Poll::Ready(Ok(Piece::Data(buffer, last)));
         }
         match state.ending.take() {
             Some(Ending::Trailers(lines)) => {
@@ -185,14 +235,28 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends all of `bytes` as the windows and the neighbours allow; `end`: the body ends with them.
+    /// Sends all of `bytes` as the windows and the neighbours allow, calling `progress` after each part; `end`:
+    /// the body ends with them.
     ///
     /// # Errors
     ///
     /// When the stream can't send any more.
-    pub(crate) async fn send(&self, bytes: &[u8], end: bool) -> Result<(), StreamFault> {
+    pub(crate) async fn send(
+        &self,
+        bytes: &[u8],
+        end: bool,
+        progress: impl Fn(usize),
+    ) -> Result<(), StreamFault> {
         let mut sending = Sending { stream: self, sent: 0 };
-        poll_fn(|cx| sending.poll(cx, bytes, end)).await
+        poll_fn(|cx| {
+            let before = sending.sent;
+            let polled = sending.poll(cx, bytes, end);
+            if sending.sent > before {
+                progress(sending.sent - before);
+            }
+            polled
+        })
+        .await
     }
 
     /// Waits until what was written before is so far on its way that more may be: before a head, so that slow
@@ -202,7 +266,7 @@ impl Stream {
     ///
     /// When the stream can't send any more.
     pub(crate) async fn ready(&self) -> Result<(), StreamFault> {
-        self.send(&[], false).await
+        self.send(&[], false, |_| ()).await
     }
 
     /// Resets the stream.

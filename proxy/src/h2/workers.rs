@@ -18,6 +18,7 @@ use std::task::{Poll, Waker};
 
 use super::server::NewRequest;
 use crate::net;
+use crate::serve::http2::{self, Front};
 use crate::shard::Shard;
 
 /// Free workers that `trim` leaves alone.
@@ -44,27 +45,20 @@ impl Shared {
         }
     }
 
-    /// Serves `request` with `serve` in the task of a free worker. It must be the same function every time.
-    pub(crate) fn serve<F>(
-        self: &Rc<Self>,
-        shard: &Rc<Shard>,
-        request: NewRequest,
-        serve: impl Fn(Rc<Shard>, NewRequest) -> F + 'static,
-    ) where
-        F: Future<Output = ()> + 'static,
-    {
+    /// Serves a request that came on the connection of `front` in the task of a free worker.
+    pub(crate) fn serve(self: &Rc<Self>, shard: &Rc<Shard>, front: Rc<Front>, request: NewRequest) {
         self.workers.taken.set(self.workers.taken.get() + 1);
         self.workers.peak.set(self.workers.peak.get().max(self.workers.taken.get()));
         if let Some(seat) = self.workers.free.borrow_mut().pop() {
-            seat.job.set(Some(Job::Serve(request)));
+            seat.job.set(Some(Job::Serve(front, request)));
             if let Some(waker) = seat.waker.take() {
                 waker.wake();
             }
             return;
         }
         // ALLOC: as many workers as streams were ever in progress at once.
-        let seat = Rc::new(Seat { job: Cell::new(Some(Job::Serve(request))), waker: Cell::default() });
-        net::spawn(work(shard.clone(), self.clone(), seat, serve));
+        let seat = Rc::new(Seat { job: Cell::new(Some(Job::Serve(front, request))), waker: Cell::default() });
+        net::spawn(work(shard.clone(), self.clone(), seat));
     }
 
     /// Ends the workers that were not needed since the last call; says how many those were.
@@ -93,7 +87,7 @@ struct Workers {
 }
 
 enum Job {
-    Serve(NewRequest),
+    Serve(Rc<Front>, NewRequest),
     End,
 }
 
@@ -103,12 +97,8 @@ struct Seat {
     waker: Cell<Option<Waker>>,
 }
 
-async fn work<F: Future<Output = ()>>(
-    shard: Rc<Shard>,
-    shared: Rc<Shared>,
-    seat: Rc<Seat>,
-    serve: impl Fn(Rc<Shard>, NewRequest) -> F,
-) {
+async fn work(shard: Rc<Shard>, shared: Rc<Shared>, seat: Rc<Seat>) {
+    let lease = shard.slots.lease();
     loop {
         let job = poll_fn(|cx| match seat.job.take() {
             Some(job) => Poll::Ready(job),
@@ -118,10 +108,10 @@ async fn work<F: Future<Output = ()>>(
             }
         })
         .await;
-        let Job::Serve(request) = job else {
+        let Job::Serve(front, request) = job else {
             return;
         };
-        serve(shard.clone(), request).await;
+        http2::serve(&shard, &lease, front, request).await;
         shared.workers.taken.set(shared.workers.taken.get() - 1);
         shared.workers.free.borrow_mut().push(seat.clone());
     }

@@ -38,7 +38,8 @@ pub(crate) struct Downstream {
     pub(crate) quick: u8,
     /// Bytes received and not served, of a connection that came from another shard.
     pub(crate) inbuf: Option<Buffer>,
-    _permit: Permit,
+    /// `None` where another value holds the connection's place in the counts.
+    _permit: Option<Permit>,
 }
 
 /// The connection's listener as the generation it last served sees it. Holds nothing else of that
@@ -100,8 +101,24 @@ impl Downstream {
             view,
             quick: 0,
             inbuf: None,
-            _permit: permit,
+            _permit: Some(permit),
         })
+    }
+
+    /// The same connection as later tables see it, which must not outlive this one.
+    pub(crate) fn renewed(&self, shard: &Shard, view: View) -> Self {
+        Downstream {
+            socket: self.socket.clone(),
+            lease: shard.slots.lease(),
+            peer: self.peer,
+            text: self.text,
+            requests: self.requests,
+            accepted: self.accepted,
+            view,
+            quick: 0,
+            inbuf: None,
+            _permit: None,
+        }
     }
 
     /// Whether the connection should end with the request in progress: the proxy drains, or the listener
@@ -125,6 +142,11 @@ impl Downstream {
 }
 
 impl View {
+    /// The generation of the tables it was found in.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// The listener `id` in `tables`, for a connection from `peer`.
     pub(crate) fn find(tables: &Tables, id: ListenerId, peer: Option<SocketAddr>) -> Option<Self> {
         let snapshot = &tables.shared.snapshot;

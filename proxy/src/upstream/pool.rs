@@ -59,6 +59,16 @@ pub(crate) enum Link {
     Http2(Stream),
 }
 
+impl Link {
+    /// Whether requests were sent on the connection before.
+    pub(crate) fn is_reused(&self) -> bool {
+        match self {
+            Link::Http1(upstream) => upstream.served > 0,
+            Link::Http2(stream) => stream.session().begun() > 0,
+        }
+    }
+}
+
 /// A connection and where it came from.
 pub(crate) struct Got {
     pub(crate) link: Link,
