@@ -45,8 +45,6 @@ pub(crate) struct Settings {
     pub(crate) max_age: Option<Duration>,
     /// Streams of ours at most (upstream side); the peer's own limit holds besides.
     pub(crate) streams: usize,
-    /// What the peer's limit is taken for until it says it.
-    pub(crate) streams_assumed: usize,
 }
 
 /// One connection.
@@ -66,6 +64,8 @@ pub(crate) struct Session {
     pub(super) begun: Cell<u64>,
     /// No new streams: the peer or we said GOAWAY.
     pub(super) leaving: Cell<bool>,
+    /// What the peer's limit of streams is taken for until its settings come.
+    pub(super) streams_assumed: Cell<usize>,
     /// The peer's settings have come.
     pub(super) greeted: Cell<bool>,
     /// Nothing is received or sent any more.
@@ -136,6 +136,7 @@ impl Session {
             reserved: Cell::new(0),
             begun: Cell::new(0),
             leaving: Cell::new(false),
+            streams_assumed: Cell::new(0),
             greeted: Cell::new(false),
             closed: Cell::new(false),
             heard: Cell::new(clock::now()),
@@ -228,7 +229,7 @@ impl Session {
         }
         let machine = self.machine.borrow();
         let taken = machine.active() + self.reserved.get() as usize;
-        let most = self.settings.streams.min(self.peer_streams().unwrap_or(self.settings.streams_assumed));
+        let most = self.settings.streams.min(self.peer_streams().unwrap_or(self.streams_assumed.get()));
         if machine.may_open() { most.saturating_sub(taken) } else { 0 }
     }
 

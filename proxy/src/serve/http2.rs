@@ -13,9 +13,9 @@ use std::rc::Rc;
 
 use pinion_core::config::Listener;
 use pinion_core::fault::Fault;
+use pinion_core::http::h1::conn::Exchange;
 use pinion_core::http::h2::Limits;
 use pinion_core::http::h2::frame::ErrorCode;
-use pinion_core::http::h1::conn::Exchange;
 use pinion_core::http::{Framing, Method};
 use pinion_core::telemetry::{Phase, Side};
 
@@ -141,6 +141,7 @@ fn settings(listener: &Listener) -> Settings {
         side: Side::Downstream,
         listener: Some(listener.id),
         idle: listener.timeouts.idle,
+        header: listener.timeouts.header,
         write: listener.timeouts.write,
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,

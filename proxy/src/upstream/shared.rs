@@ -221,10 +221,10 @@ async fn run(
     }
     let held = Held::new(&cluster, endpoint, credit);
     let limits = limits(&cluster.cluster);
-    let settings = settings(&cluster.cluster, held.endpoint.shared.streams_assumed());
+    let settings = settings(&cluster.cluster);
     // The task works for whatever generation is in force: it keeps none alive.
     drop(cluster);
-    let session = client::begin(&shard, socket, settings, limits);
+    let session = client::begin(&shard, socket, settings, limits, held.endpoint.shared.streams_assumed());
     held.endpoint.shared.open.borrow_mut().push(session.clone());
     for key in opening.waiters.take() {
         if let Some(stream) = session.reserve() {
@@ -279,7 +279,7 @@ fn limits(cluster: &Cluster) -> Limits {
     }
 }
 
-fn settings(cluster: &Cluster, streams_assumed: usize) -> Settings {
+fn settings(cluster: &Cluster) -> Settings {
     let http2 = &cluster.http2;
     Settings {
         side: Side::Upstream,
@@ -291,6 +291,5 @@ fn settings(cluster: &Cluster, streams_assumed: usize) -> Settings {
         keepalive_timeout: http2.keepalive_timeout,
         max_age: http2.age,
         streams: http2.streams as usize,
-        streams_assumed,
     }
 }

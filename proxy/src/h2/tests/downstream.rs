@@ -10,7 +10,7 @@ async fn serve<F: Future<Output = ()> + 'static>(
     limits: Limits,
     handler: fn(Rc<Shard>, NewRequest) -> F,
 ) {
-    let on_request = |request| shard.h2.serve(shard, request, handler);
+    let on_request = |request| crate::net::spawn(handler(shard.clone(), request));
     let served = serve_connection(shard, ours, settings, Start::Fresh(limits), None, on_request).await;
     assert!(matches!(served, Served::Closed));
 }
@@ -25,19 +25,19 @@ async fn echo(shard: Rc<Shard>, request: NewRequest) {
     }
     if path == b"/plain" {
         stream.send_head(false, |encoder, out| encode_own(encoder, out, 200, &[], 5)).unwrap();
-        return stream.send(b"plain", true).await.unwrap();
+        return stream.send(b"plain", true, |_| ()).await.unwrap();
     }
     // A head without a length.
     stream.send_head(false, |encoder, out| encode_connected(encoder, out, &HeaderEdits::default())).ok();
     loop {
         match stream.piece().await {
-            Ok(Piece::Data(bytes)) => {
-                if stream.send(bytes.unread(), false).await.is_err() {
+            Ok(Piece::Data(bytes, end)) => {
+                if stream.send(bytes.unread(), end, |_| ()).await.is_err() || end {
                     return;
                 }
             }
             Ok(Piece::Trailers(lines)) => return stream.send_trailers(lines.unread()).unwrap(),
-            Ok(Piece::End) => return stream.send(&[], true).await.unwrap(),
+            Ok(Piece::End) => return stream.send(&[], true, |_| ()).await.unwrap(),
             Err(fault) => return assert!(matches!(fault, StreamFault::Reset { .. } | StreamFault::Closed)),
         }
     }
@@ -293,7 +293,7 @@ fn a_connection_that_rests_goes_on_elsewhere() {
         });
         let (mut start, mut moves) = (Start::Fresh(Limits::server()), 0);
         loop {
-            let on_request = |request| shard.h2.serve(&shard, request, echo);
+            let on_request = |request| crate::net::spawn(echo(shard.clone(), request));
             let socket = ours.clone();
             let side = settings(Side::Downstream);
             match serve_connection(&shard, socket, side, start, None, on_request).await {

@@ -113,7 +113,6 @@ fn settings(side: Side) -> Settings {
         keepalive_timeout: Duration::from_secs(10),
         max_age: None,
         streams: 100,
-        streams_assumed: 100,
     }
 }
 

@@ -153,14 +153,18 @@ async fn exchange(
         encode_request(encoder, out, text, &request, None, &forwarding, &edits, b"http", framing);
     });
     opened.map_err(|fault| fault.upstream(false))?;
-    stream.send(content, true).await.map_err(|fault| fault.upstream(false))?;
+    stream.send(content, true, |_| ()).await.map_err(|fault| fault.upstream(false))?;
     let mut head = ResponseHead::new();
     let (text, end) = stream.head(&mut head).await.map_err(|fault| fault.upstream(false))?;
     assert_eq!(head.status, 200, "{}", text.unread().escape_ascii());
     let mut body = Vec::new();
-    while !end {
+    let mut ended = end;
+    while !ended {
         match stream.piece().await.map_err(|fault| fault.upstream(true))? {
-            Piece::Data(bytes) => body.extend_from_slice(bytes.unread()),
+            Piece::Data(bytes, end) => {
+                body.extend_from_slice(bytes.unread());
+                ended = end;
+            }
             Piece::Trailers(_) | Piece::End => break,
         }
     }

@@ -30,7 +30,8 @@ impl From<StreamFault> for Stopped {
     fn from(fault: StreamFault) -> Self {
         match fault {
             StreamFault::Memory => Stopped::Fault(Fault::MemoryLimit),
-            StreamFault::Reset { .. } | StreamFault::Closed => Stopped::Closed,
+            // It may have answered before.
+            StreamFault::Head(_) | StreamFault::Reset { .. } | StreamFault::Closed => Stopped::Closed,
         }
     }
 }
