@@ -5,8 +5,8 @@
 use std::rc::Rc;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::h2::{ConnectionError, Event, Key, Scratch};
 use pinion_core::http::h2::frame::ErrorCode;
+use pinion_core::http::h2::{ConnectionError, Event, Key, Scratch};
 use pinion_core::telemetry::Side;
 
 use super::StreamFault;
@@ -123,7 +123,7 @@ impl Session {
                 }
             }
             Event::Pong => self.asked.set(false),
-            Event::Settings => {}
+            Event::Settings => self.greeted.set(true),
         }
     }
 
@@ -231,7 +231,11 @@ impl Session {
 
     fn on_reset(&self, key: Key, code: ErrorCode, by_peer: bool, processed: bool) {
         let stats = self.stats();
-        if by_peer { stats.resets_received.inc() } else { stats.resets_sent.inc() }
+        if by_peer {
+            stats.resets_received.inc()
+        } else {
+            stats.resets_sent.inc()
+        }
         self.fail(key, StreamFault::Reset { code, processed });
     }
 

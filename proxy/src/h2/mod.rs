@@ -92,3 +92,6 @@ impl StreamFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

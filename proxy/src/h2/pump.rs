@@ -16,8 +16,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pinion_core::http::h2::ConnectionError;
-
 use super::OUT_BYTES_MAX;
 use super::server::NewRequest;
 use super::session::{Rest, Session};
@@ -31,8 +29,7 @@ use crate::sys::buffer::Buffer;
 
 /// How long the last frames of a connection may take.
 const FINISH_TIME: Duration = Duration::from_secs(1);
-/// What a peer that broke the protocol may still send before its connection is closed, so that a reset does not
-/// destroy what it is told.
+/// What a peer may still send before its connection is closed, so that a reset does not destroy what it is told.
 const LINGER_BYTES: usize = 256 * 1024;
 /// So many receives that did not have to wait, then others have their turn.
 const STREAK: u32 = 4;
@@ -70,12 +67,12 @@ impl Session {
     ) -> Ended {
         self.begin();
         let (mut bytes, mut size, mut streak) = (first, Size::Small, 0);
-        let broken = loop {
+        let ended = loop {
             if let Some(buffer) = bytes.take() {
                 size = if buffer.room() == 0 { Size::Large } else { Size::Small };
                 self.heard.set(clock::now());
                 if let Err(error) = self.take_in(buffer.unread(), &mut on_request) {
-                    break Some(error);
+                    break Stop::Broken(error);
                 }
                 on_turn();
             }
@@ -88,12 +85,12 @@ impl Session {
                 Wait::Bytes(buffer) => bytes = Some(buffer),
                 Wait::Again => {}
                 Wait::Move(to) => return Ended::Moved(to),
-                Wait::Stop(Stop::Broken(error)) => break Some(error),
-                Wait::End | Wait::Stop(Stop::Over | Stop::Gone) => break None,
+                Wait::Stop(stop) => break stop,
+                Wait::End => break Stop::Gone,
             }
             streak = if waited { 0 } else { streak + 1 };
         };
-        self.finish(broken).await;
+        self.finish(ended).await;
         Ended::Closed
     }
 
@@ -169,8 +166,11 @@ impl Session {
     }
 
     /// Ends all streams, sends the last frames, closes.
-    async fn finish(&self, broken: Option<ConnectionError>) {
+    async fn finish(&self, ended: Stop) {
         self.fail_all();
+        if matches!(ended, Stop::Gone) {
+            return cut(&self.socket);
+        }
         self.lease.wake_at(Lane::Write, clock::now().after(FINISH_TIME));
         poll_fn(|cx| {
             self.lease.wait_here(cx);
@@ -180,18 +180,18 @@ impl Session {
         })
         .await;
         self.lease.disarm(Lane::Write);
-        if let Some(error) = broken {
+        if let Stop::Broken(error) = ended {
             self.stats().goaways_sent.inc();
             if let Some(flood) = error.flood {
                 self.stats().floods[flood as usize].inc();
             }
             tracing::debug!(code = ?error.code, reason = error.reason, "an HTTP/2 connection was ended");
-            self.linger().await;
         }
+        self.linger().await;
         cut(&self.socket);
     }
 
-    /// Throws away what a peer still sends that has been told to go.
+    /// Throws away what the peer still sends until it has noticed the end.
     async fn linger(&self) {
         finish_sending(&self.socket);
         self.lease.cut_both(Lane::Read, clock::now().after(FINISH_TIME), &self.socket);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use pinion_core::http::h2::{Connection, Key};
 use pinion_core::http::h2::frame::ErrorCode;
+use pinion_core::http::h2::{Connection, Key};
 use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{Http2Stats, ShardStats, Side};
 use pinion_core::time::Instant;
@@ -64,6 +64,10 @@ pub(crate) struct Session {
     pub(super) begun: Cell<u64>,
     /// No new streams: the peer or we said GOAWAY.
     pub(super) leaving: Cell<bool>,
+    /// What the peer's limit of streams is taken for until its settings come.
+    pub(super) streams_assumed: Cell<usize>,
+    /// The peer's settings have come.
+    pub(super) greeted: Cell<bool>,
     /// Nothing is received or sent any more.
     pub(super) closed: Cell<bool>,
     /// When bytes last came.
@@ -132,6 +136,8 @@ impl Session {
             reserved: Cell::new(0),
             begun: Cell::new(0),
             leaving: Cell::new(false),
+            streams_assumed: Cell::new(0),
+            greeted: Cell::new(false),
             closed: Cell::new(false),
             heard: Cell::new(clock::now()),
             asked: Cell::new(false),
@@ -223,8 +229,13 @@ impl Session {
         }
         let machine = self.machine.borrow();
         let taken = machine.active() + self.reserved.get() as usize;
-        let most = self.settings.streams.min(machine.peer().concurrent_streams as usize);
+        let most = self.settings.streams.min(self.peer_streams().unwrap_or(self.streams_assumed.get()));
         if machine.may_open() { most.saturating_sub(taken) } else { 0 }
+    }
+
+    /// How many streams the peer allows, once it has said something.
+    pub(crate) fn peer_streams(&self) -> Option<usize> {
+        self.greeted.get().then(|| self.machine.borrow().peer().concurrent_streams as usize)
     }
 
     /// Keeps a place for one request (upstream side); it is opened with [`Stream::open`].

@@ -17,9 +17,9 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use pinion_core::http::h2::{Key, Sent};
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::http::h2::hpack::Encoder;
+use pinion_core::http::h2::{Key, Sent};
 use pinion_core::http::{Method, ResponseHead};
 use pinion_core::telemetry::Side;
 

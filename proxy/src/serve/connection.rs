@@ -21,8 +21,8 @@ use pinion_core::fault::Fault;
 use pinion_core::time::Instant;
 
 use super::downstream::{Downstream, View};
-use super::listen::Permit;
 use super::http2;
+use super::listen::Permit;
 use super::request::request;
 use crate::net;
 use crate::net::buffers::Size;
@@ -109,7 +109,8 @@ pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked, counted: Counted
 }
 
 async fn run(shard: Rc<Shard>, connection: Box<Downstream>) {
-    let mut waiting = if connection.inbuf.is_some() { attend(&shard, connection).await } else { Some(connection) };
+    let mut waiting =
+        if connection.inbuf.is_some() { attend(&shard, connection).await } else { Some(connection) };
     while let Some(mut connection) = waiting {
         let began = clock::now();
         waiting = match idle(&shard, &connection).await {

@@ -15,9 +15,9 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pinion_core::fault::{Fault, Party};
-use pinion_core::http::{Framing, Method};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
 use pinion_core::http::h1::encode::{Forwarding, encode_request};
+use pinion_core::http::{Framing, Method};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
 use pinion_core::telemetry::{Phase, class_of};

@@ -22,6 +22,8 @@ use pinion_core::telemetry::stats::{CLASS_LABELS, Classes, Direction, ShardStats
 use super::collect::{Collected, Named};
 use super::quantile::buckets;
 
+mod http2;
+
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -82,6 +84,7 @@ pub(crate) fn render(collected: &Collected<'_>, format: Format) -> String {
     clusters(&mut page, collected);
     endpoints(&mut page, collected);
     shards(&mut page, &collected.shards);
+    http2::http2(&mut page, &collected.shards);
     log(&mut page, collected);
     process(&mut page, collected);
     if format == Format::OpenMetrics {

@@ -125,7 +125,8 @@ pub(crate) async fn acquire(
                 None => continue,
             }
         }
-        let credit = match if first { credit(shard, cluster) } else { None } {
+        let may_open = first && !endpoint.shared.is_shut();
+        let credit = match if may_open { credit(shard, cluster) } else { None } {
             Some(credit) => credit,
             None => {
                 let waited = wait(shard, lease, want).await;

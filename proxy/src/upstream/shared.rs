@@ -35,6 +35,10 @@ use crate::shard::Shard;
 /// The peer must take some of what is sent to it within this time.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
+/// Streams that a new connection is given before the endpoint has said how many it takes: the least that RFC 9113
+/// section 6.5.2 recommends. What it refuses nevertheless is sent again.
+const STREAMS_ASSUMED: usize = 100;
+
 /// An endpoint's shared connections on one shard.
 #[derive(Default)]
 pub(crate) struct Connections {
@@ -42,6 +46,8 @@ pub(crate) struct Connections {
     opening: RefCell<Vec<Rc<Opening>>>,
     /// What the endpoint chose when it was asked.
     speaks: Cell<Option<Spoken>>,
+    /// How many streams the endpoint last said a connection may have.
+    streams: Cell<Option<usize>>,
 }
 
 /// What is spoken on a connection.
@@ -98,6 +104,18 @@ impl Connections {
         self.speaks.set(Some(spoken));
     }
 
+    /// How many streams a connection may have whose settings have not come yet.
+    fn streams_assumed(&self) -> usize {
+        self.streams.get().unwrap_or(STREAMS_ASSUMED)
+    }
+
+    /// Notes what the endpoint says on `session`.
+    fn learn(&self, session: &Session) {
+        if let Some(streams) = session.peer_streams() {
+            self.streams.set(Some(streams));
+        }
+    }
+
     /// A stream of a connection that has room; of those the one that has the most, so that none is full while
     /// others idle.
     pub(crate) fn stream(&self) -> Option<Stream> {
@@ -113,6 +131,12 @@ impl Connections {
     /// A connection on its way that more may wait for.
     pub(crate) fn opening(&self) -> Option<Rc<Opening>> {
         self.opening.borrow().iter().find(|opening| opening.has_room()).cloned()
+    }
+
+    /// Whether the endpoint takes no streams at present, on connections that are there: more would not help.
+    pub(crate) fn is_shut(&self) -> bool {
+        let open = self.open.borrow();
+        open.iter().any(|session| !session.is_leaving() && session.peer_streams() == Some(0))
     }
 
     /// Connections that nobody uses; `None` when some are used.
@@ -155,7 +179,7 @@ pub(crate) fn open(
 ) -> Rc<Opening> {
     let opening = Rc::new(Opening {
         waiters: RefCell::default(),
-        room: cluster.cluster.http2.streams as usize,
+        room: endpoint.shared.streams_assumed().clamp(1, cluster.cluster.http2.streams as usize),
         result: Cell::new(None),
     });
     endpoint.shared.opening.borrow_mut().push(opening.clone());
@@ -200,7 +224,7 @@ async fn run(
     let settings = settings(&cluster.cluster);
     // The task works for whatever generation is in force: it keeps none alive.
     drop(cluster);
-    let session = client::begin(&shard, socket, settings, limits);
+    let session = client::begin(&shard, socket, settings, limits, held.endpoint.shared.streams_assumed());
     held.endpoint.shared.open.borrow_mut().push(session.clone());
     for key in opening.waiters.take() {
         if let Some(stream) = session.reserve() {
@@ -209,7 +233,7 @@ async fn run(
         shard.slots.wake(key);
     }
     drop(opening);
-    client::serve(&session).await;
+    client::serve(&session, || held.endpoint.shared.learn(&session)).await;
     held.endpoint.shared.open.borrow_mut().retain(|other| !Rc::ptr_eq(other, &session));
     drop(held);
     pool::on_closed(&shard);

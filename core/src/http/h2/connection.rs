@@ -295,7 +295,10 @@ impl Connection {
 
     /// A head, the preface or another frame has begun to come, and its end has not.
     pub fn is_unfinished(&self) -> bool {
-        !self.greeted || self.head_len > 0 || self.block_of.is_some() || matches!(self.reading, Reading::Whole(_))
+        !self.greeted
+            || self.head_len > 0
+            || self.block_of.is_some()
+            || matches!(self.reading, Reading::Whole(_))
     }
 
     /// Nothing more can happen: it was given up, or it drains and has no stream left. Once `out` is sent, it is closed.

@@ -190,7 +190,9 @@ async fn respond(
     call.story.status = head.status;
     let (shard, exchange) = (call.shard, call.exchange);
     let mut origin = match from {
-        From::Http1(upstream) => Origin::Http1 { shard, upstream, reader: BodyReader::new(head.framing, emit) },
+        From::Http1(upstream) => {
+            Origin::Http1 { shard, upstream, reader: BodyReader::new(head.framing, emit) }
+        }
         From::Http2(stream) => Origin::Http2(stream),
     };
     let (content, behind) = origin.early(&mut inbuf.unread_mut()[head.len..], exchange)?;
