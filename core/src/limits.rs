@@ -72,6 +72,9 @@ pub const REGEX_PROGRAM_BYTES_MAX: usize = 1024 * 1024;
 pub const REGEX_CACHE_BYTES: usize = 1024 * 1024;
 /// Tries after the first that a route may ask for: more only multiply an overload. Refused by `check`.
 pub const RETRY_ATTEMPTS_MAX: u32 = 10;
+/// Tries after the first to reach an endpoint for a TCP connection, where its route says nothing: two dead endpoints
+/// of a cluster are survived, and with the default `connect` a client waits for 15 s at most.
+pub const TCP_RETRIES_DEFAULT: u32 = 2;
 /// Bytes of a direct response's body: it is kept in every snapshot and copied per answer. Refused by `check`.
 pub const DIRECT_BODY_BYTES_MAX: usize = 16 * 1024;
 

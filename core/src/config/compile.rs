@@ -34,7 +34,9 @@ mod clusters;
 mod conditions;
 mod edits;
 mod listeners;
+mod proxy_header;
 mod routes;
+mod streams;
 
 /// Compiles `text`, which is called `file` in messages.
 ///

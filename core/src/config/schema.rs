@@ -20,8 +20,10 @@ use crate::balance::Balance;
 use crate::limits;
 
 pub(super) use kinds::*;
+pub(super) use proxy_header::*;
 
 mod kinds;
+mod proxy_header;
 
 const fn seconds(seconds: u64) -> Time {
     Time(Duration::from_secs(seconds))
@@ -80,8 +82,12 @@ section! {
         need name: String;
         /// An IP address with port, or `unix:` and a path. Port 0 takes any free port.
         need address: Address;
-        /// What is spoken there; `auto` detects the HTTP version.
+        /// What is spoken there; `auto` detects the HTTP version, `tcp` and `tls-passthrough` pass bytes on.
         has protocol: Protocol = Protocol::Auto;
+        /// Where connections go that no route takes; only with `tcp` and `tls-passthrough`.
+        may cluster: String;
+        /// Whether connections begin with a PROXY header. Default: `off`.
+        may proxy_protocol: AcceptHeader;
         /// Protocols that a request may upgrade to, `*` for every one. Other versions of HTTP are never passed on.
         has upgrades: Vec<At<Upgrade>> = vec![At::preset(Upgrade::websocket())];
         /// Whether a client that has closed its sending side still waits for answers.
@@ -95,7 +101,6 @@ section! {
     }
     later {
         "tls": "TLS",
-        "cluster": "forwarding of TCP connections",
     }
 }
 
@@ -154,8 +159,10 @@ section! {
     Route = "[[routes]]" {
         /// The route's name in metrics and logs, unique. Default: derived from its conditions.
         may name: String;
-        /// The listeners it exists on. Default: every HTTP listener.
+        /// The listeners it exists on. Default: every HTTP listener; with `sni` every one that passes TLS on.
         may listeners: Vec<At<String>>;
+        /// Server names that TLS clients ask for: exact, `*.example.com` or `*`. For listeners that pass TLS on.
+        may sni: Vec<At<String>>;
         /// Hosts: exact, `*.example.com` or `*`. The port of a request's host is ignored. Default: every host.
         may hosts: Vec<At<String>>;
         /// A string is an exact path. Default: every path.
@@ -285,6 +292,8 @@ section! {
         need endpoints: Vec<At<EndpointEntry>>;
         /// What is spoken to the endpoints.
         has protocol: ClusterProtocol = ClusterProtocol::Http1;
+        /// The PROXY header that connections to endpoints begin with. Default: none.
+        may proxy_protocol: SendHeader;
         /// How an endpoint is chosen.
         has balance: Balance = Balance::LeastRequest;
         /// How long the cluster waits for endpoints.

@@ -21,6 +21,9 @@ use crate::balance::Balance;
 use crate::http::Upgrades;
 use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
+pub use proxy_header::{AcceptHeader, SendHeader, SendValues};
+
+mod proxy_header;
 
 /// One whole configuration in force.
 #[derive(Debug)]
@@ -238,6 +241,8 @@ pub struct Listener {
     pub half_close: bool,
     /// What requests may upgrade to.
     pub upgrades: Upgrades,
+    /// Whether and of whom connections may begin with a PROXY header.
+    pub proxy_protocol: Option<AcceptHeader>,
 }
 
 impl Listener {
@@ -255,6 +260,10 @@ pub enum Protocol {
     Auto,
     /// HTTP/1.0 and HTTP/1.1.
     Http1,
+    /// Bytes, passed on unread.
+    Tcp,
+    /// TLS, passed on after a look at the name that the client asks for.
+    TlsPassthrough,
 }
 
 impl Protocol {
@@ -263,7 +272,19 @@ impl Protocol {
         match self {
             Protocol::Auto => "auto",
             Protocol::Http1 => "http1",
+            Protocol::Tcp => "tcp",
+            Protocol::TlsPassthrough => "tls-passthrough",
         }
+    }
+
+    /// Bytes are passed on; requests are not read.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::TlsPassthrough)
+    }
+
+    /// Server names are seen although nothing is decrypted.
+    pub const fn sees_names(self) -> bool {
+        matches!(self, Protocol::TlsPassthrough)
     }
 }
 
@@ -328,6 +349,8 @@ pub struct Cluster {
     pub timeouts: ClusterTimeouts,
     /// How much it asks of them.
     pub limits: ClusterLimits,
+    /// What connections to them begin with.
+    pub proxy_protocol: Option<SendHeader>,
 }
 
 /// One address of a cluster.

@@ -40,6 +40,7 @@ pub(super) fn compile(
                 idle: positive(&cluster.timeouts.idle, "idle", problems),
             },
             limits: limits(&cluster.limits, problems),
+            proxy_protocol: super::proxy_header::send(cluster.proxy_protocol.as_ref(), problems),
         });
     }
     clusters

@@ -53,13 +53,13 @@ words!(AccessLogFormat, "`json` or `text`" {
     "text" => AccessLogFormat::Text,
 });
 
-words!(Protocol, "`auto` or `http1`" {
+words!(Protocol, "`auto`, `http1`, `tcp` or `tls-passthrough`" {
     "auto" => Protocol::Auto,
     "http1" => Protocol::Http1,
+    "tcp" => Protocol::Tcp,
+    "tls-passthrough" => Protocol::TlsPassthrough,
 } later {
     "http2": "HTTP/2",
-    "tcp": "forwarding of TCP connections",
-    "tls-passthrough": "routing of TLS connections by server name",
 });
 
 words!(ClusterProtocol, "`http1`" {
@@ -259,6 +259,8 @@ macro_rules! shorthand {
         }
     };
 }
+
+pub(super) use shorthand;
 
 shorthand!(
     /// A path condition.
