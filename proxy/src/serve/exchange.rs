@@ -157,7 +157,7 @@ async fn attempt(
     let fired = (up.or(send), lease.disarm(Lane::Request));
     if matches!(result, Ok(Responded::Switched)) {
         // ALLOC: once a tunnel, so that a seat is no larger for it.
-        Box::pin(tunnel::relay(call, &upstream)).await;
+        Box::pin(tunnel::relay(call, &upstream, cluster)).await;
     }
     let reusable = result.is_ok()
         && fired == (None, None)

@@ -13,5 +13,6 @@ pub(crate) mod relay;
 pub(crate) mod request;
 pub(crate) mod respond;
 pub(crate) mod seat;
+mod through;
 pub(crate) mod trip;
 mod tunnel;
