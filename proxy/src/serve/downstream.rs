@@ -9,6 +9,7 @@ use pinion_core::telemetry::ListenerStats;
 use pinion_core::time::Instant;
 
 use super::listen::Permit;
+use super::proxy_protocol::ProxyFacts;
 use crate::net::clock;
 use crate::net::socket::Socket;
 use crate::shard::Shard;
@@ -38,6 +39,10 @@ pub(crate) struct Downstream {
     pub(crate) quick: u8,
     /// Bytes received and not served, of a connection that came from another shard.
     pub(crate) inbuf: Option<Buffer>,
+    /// What came before its protocol is done with: it came from another shard, or has passed `open`.
+    pub(crate) opened: bool,
+    /// What its PROXY header said, if it had one.
+    pub(crate) proxy: Option<Box<ProxyFacts>>,
     _permit: Permit,
 }
 
@@ -100,8 +105,27 @@ impl Downstream {
             view,
             quick: 0,
             inbuf: None,
+            opened: false,
+            proxy: None,
             _permit: permit,
         })
+    }
+
+    /// Takes in what its PROXY header said, and who its client is, if that was said.
+    pub(crate) fn told(&mut self, source: Option<SocketAddr>, facts: ProxyFacts) {
+        if let Some(source) = source {
+            self.peer = Some(source);
+            self.text = PeerText::of(self.peer);
+            self.view.trusted = self.view.listener.trusts(source.ip());
+        }
+        // ALLOC: once a connection.
+        self.proxy = Some(Box::new(facts));
+    }
+
+    /// The address that the client connected to, as far as this machine knows; `None` for Unix sockets.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        let address = rustix::net::getsockname(&self.socket).ok()?;
+        SocketAddr::try_from(address).ok()
     }
 
     /// Whether the connection should end with the request in progress: the proxy drains, or the listener
@@ -125,6 +149,11 @@ impl Downstream {
 }
 
 impl View {
+    /// The generation of the tables it was found in.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// The listener `id` in `tables`, for a connection from `peer`.
     pub(crate) fn find(tables: &Tables, id: ListenerId, peer: Option<SocketAddr>) -> Option<Self> {
         let snapshot = &tables.shared.snapshot;

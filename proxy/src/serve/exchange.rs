@@ -27,7 +27,7 @@ use super::relay::{self, Uploaded};
 use super::request::Call;
 use super::respond::{Responded, Responding, respond};
 use super::trip::Trip;
-use super::tunnel;
+use super::{proxy_protocol, tunnel};
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::{Background, send_all};
@@ -49,10 +49,10 @@ enum Failed {
 }
 
 /// A request in hand on an endpoint and its cluster.
-struct InHand<'a>(&'a ClusterState, &'a EndpointState);
+pub(super) struct InHand<'a>(&'a ClusterState, &'a EndpointState);
 
 impl<'a> InHand<'a> {
-    fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
+    pub(super) fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
         endpoint.load.set(endpoint.load.get() + 1);
         endpoint.stats.requests_active.inc();
         cluster.stats.requests_active.inc();
@@ -84,8 +84,13 @@ pub(crate) async fn proxy(
     let client = &call.connection.socket;
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
-    let fresh = call.exchange.get_mut().asks_for_tunnel();
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, half_close };
+    let tunnel = call.exchange.get_mut().asks_for_tunnel();
+    // A connection that tells of one client is of no use to others.
+    let send = cluster.cluster.proxy_protocol.as_ref();
+    let preface = send.map(|send| proxy_protocol::header(call.shard, call.connection, send, ""));
+    let preface = preface.as_deref().unwrap_or_default();
+    let fresh = tunnel || !preface.is_empty();
+    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, half_close, preface };
     loop {
         let may_retry_status = retries_left > 0;
         let failed = match attempt(call, trip, route, &want, may_retry_status).await {

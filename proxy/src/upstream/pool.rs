@@ -27,12 +27,14 @@ use super::Upstreams;
 use super::cluster::{ClusterState, EndpointState};
 use super::connection::{Credit, Upstream};
 use crate::net::buffers::Size;
+use crate::net::send::send_all;
 use crate::net::socket::Socket;
 use crate::net::{clock, connect};
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::slots::client_gone;
 use crate::shard::timer::{Lane, Why};
+use crate::sys::buffer::Buffer;
 
 /// How often a waiting request looks for credits that other shards gave back, and whether its client has left.
 const LOOK_PERIOD: Duration = TICK;
@@ -50,6 +52,8 @@ pub(crate) struct Want<'a> {
     pub(crate) client: &'a Socket,
     /// A client that only ended its sending direction is still there.
     pub(crate) half_close: bool,
+    /// What a new connection begins with; then it serves nobody else, and `fresh` is set.
+    pub(crate) preface: &'a [u8],
 }
 
 /// A connection and where it came from.
@@ -264,7 +268,10 @@ async fn open(
     let deadline = begun.after(cluster.cluster.timeouts.connect).min(until);
     lease.cut_both(Lane::Up, deadline, &socket);
     lease.watch_client(want.client, &socket, want.half_close, begun);
-    let finished = connect::finish(&socket, shard.driver).await;
+    let mut finished = connect::finish(&socket, shard.driver).await;
+    if finished.is_ok() && !want.preface.is_empty() {
+        finished = send_all(&socket, Buffer::apart(want.preface), |_| ()).await.0;
+    }
     lease.unwatch_client();
     match (lease.disarm(Lane::Up), finished) {
         (Some(Why::Gone), _) => Err(Fault::ClientGone),
@@ -277,7 +284,9 @@ async fn open(
         (None, Ok(())) => {
             connecting.1 = true;
             endpoint.ledger.borrow_mut().on_connected(u32::MAX);
-            Ok(Upstream::new(socket, endpoint.clone(), credit))
+            let mut upstream = Upstream::new(socket, endpoint.clone(), credit);
+            upstream.single = !want.preface.is_empty();
+            Ok(upstream)
         }
     }
 }
@@ -301,6 +310,7 @@ pub(crate) fn release(
     now: Instant,
 ) {
     let alive = reusable
+        && !upstream.single
         && shard.draining().is_none()
         && (upstream.receiver.started() || upstream.arm(shard, Size::Small))
         && !upstream.surprised();
