@@ -27,6 +27,8 @@ pub mod problem;
 mod read;
 mod schema;
 pub mod snapshot;
+#[cfg(test)]
+mod stream_tests;
 mod suggest;
 #[cfg(test)]
 mod tests;

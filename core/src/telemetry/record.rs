@@ -3,8 +3,8 @@
 //! ```text
 //!   0       4       5       6        8          12       16                               48
 //!   ├ bytes ┼ flags ┼ fault ┼ status ┼ attempts ┼ (zero) ┼ start, generation, in, out ───┼ …
-//!   … phases, 6 × u64 ─┬─ lengths, 13 × u16 ─┬─ method ┬ authority ┬ path ┬ … 13 strings ─┤
-//!   48                 96                    122
+//!   … phases, 6 × u64 ─┬─ lengths, 15 × u16 ─┬─ method ┬ authority ┬ path ┬ … 15 strings ─┤
+//!   48                 96                    126
 //! ```
 //!
 //! Numbers are little-endian; `bytes` counts the whole record, itself included. Strings are cut to the
@@ -23,7 +23,7 @@ use super::ledger::{Phase, Phases};
 use crate::fault::Fault;
 use crate::limits::{
     LOG_ADDRESS_BYTES_MAX, LOG_AUTHORITY_BYTES_MAX, LOG_HEADER_BYTES_MAX, LOG_METHOD_BYTES_MAX,
-    LOG_NAME_BYTES_MAX, LOG_PATH_BYTES_MAX, LOG_RING_BYTES,
+    LOG_NAME_BYTES_MAX, LOG_PATH_BYTES_MAX, LOG_PROXY_BYTES_MAX, LOG_RING_BYTES, LOG_SERVER_NAME_BYTES_MAX,
 };
 
 /// What the access log says of one request. An empty string stands for "absent".
@@ -73,6 +73,11 @@ pub struct AccessEntry<'a> {
     pub forwarded_for: &'a [u8],
     /// The X-Request-Id field.
     pub request_id: &'a [u8],
+    /// The host that the client asked for by SNI.
+    pub server_name: &'a [u8],
+    /// What the connection's PROXY header said, as a header of version 2 whose source is who sent it, and whose
+    /// destination is where the client connected to.
+    pub proxy: &'a [u8],
 }
 
 /// An entry read back from a record.
@@ -88,7 +93,7 @@ const FLAG_REUSED: u8 = 1;
 const FLAG_QUERY: u8 = 2;
 const FLAG_TRUNCATED: u8 = 4;
 const NO_FAULT: u8 = u8::MAX;
-const STRINGS: usize = 13;
+const STRINGS: usize = 15;
 /// Where the strings' lengths begin: after the head (16), four numbers and the phases.
 const LENGTHS_AT: usize = 16 + 8 * 4 + 8 * Phase::COUNT;
 /// Bytes before the first string.
@@ -109,6 +114,8 @@ const STRING_BYTES_MAX: [usize; STRINGS] = [
     LOG_HEADER_BYTES_MAX,
     LOG_HEADER_BYTES_MAX,
     LOG_HEADER_BYTES_MAX,
+    LOG_SERVER_NAME_BYTES_MAX,
+    LOG_PROXY_BYTES_MAX,
 ];
 
 /// The most bytes one record can have: what a buffer to encode into should hold.
@@ -147,6 +154,8 @@ impl<'a> AccessEntry<'a> {
             self.user_agent,
             self.forwarded_for,
             self.request_id,
+            self.server_name,
+            self.proxy,
         ]
     }
 
@@ -213,8 +222,9 @@ pub fn decode(record: &[u8]) -> Option<Record<'_>> {
     for (string, length) in strings.iter_mut().zip(lengths) {
         *string = rest.string(length)?;
     }
-    let [method, authority, path, query, protocol, peer, listener, route, cluster, endpoint, agent, xff, id] =
+    let [method, authority, path, query, protocol, peer, listener, route, cluster, endpoint, others @ ..] =
         strings;
+    let [agent, xff, id, server_name, proxy] = others;
     let entry = AccessEntry {
         start_unix_nanos,
         generation,
@@ -238,6 +248,8 @@ pub fn decode(record: &[u8]) -> Option<Record<'_>> {
         user_agent: agent,
         forwarded_for: xff,
         request_id: id,
+        server_name,
+        proxy,
     };
     rest.0.is_empty().then_some(Record { entry, truncated: flags & FLAG_TRUNCATED != 0 })
 }
@@ -295,6 +307,8 @@ mod tests {
             user_agent: &long,
             forwarded_for: &long,
             request_id: &long,
+            server_name: &long,
+            proxy: &long,
             ..AccessEntry::default()
         };
         let mut out = Vec::new();
@@ -321,7 +335,7 @@ mod tests {
                 fault: fault.map(|fault| Fault::ALL[fault]),
                 method: &method, authority: &name, path: &path, query: query.as_deref(), protocol: b"HTTP/1.1",
                 peer: &peer, listener: &name, route: &name, cluster: &name, endpoint: &peer,
-                user_agent: &path, forwarded_for: &name, request_id: &id,
+                user_agent: &path, forwarded_for: &name, request_id: &id, server_name: &name, proxy: &id,
             };
             let mut out = vec![1, 2, 3];
             entry.encode(&mut out);

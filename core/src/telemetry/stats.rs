@@ -138,6 +138,8 @@ pub struct ListenerStats {
     pub tunnels_active: Gauge,
     /// Requests whose offer to upgrade stayed behind.
     pub upgrades_stripped: Counter,
+    /// How long tunnels lasted.
+    pub tunnel_duration: Histogram,
 }
 
 /// What one shard did for one route.
@@ -148,6 +150,8 @@ pub struct RouteStats {
     pub responses: Classes,
     /// From the first byte of the request to the last byte of the response.
     pub duration: Histogram,
+    /// Connections taken, by a route of connections that are passed on.
+    pub connections_total: Counter,
 }
 
 impl RouteStats {
@@ -191,6 +195,16 @@ pub struct ClusterStats {
     pub retries: Counter,
     /// Attempts after the first, because an idle connection turned out to be closed.
     pub stale_retries: Counter,
+    /// Tunnels begun.
+    pub tunnels_total: Counter,
+    /// Tunnels open.
+    pub tunnels_active: Gauge,
+    /// Bytes sent to endpoints through tunnels.
+    pub tunnel_sent_bytes: Counter,
+    /// Bytes received from endpoints through tunnels.
+    pub tunnel_received_bytes: Counter,
+    /// How long tunnels lasted.
+    pub tunnel_duration: Histogram,
 }
 
 /// What one shard did with one endpoint.

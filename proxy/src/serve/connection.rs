@@ -23,8 +23,8 @@ use pinion_core::time::Instant;
 use super::downstream::{Downstream, View};
 use super::http2;
 use super::listen::Permit;
+use super::open;
 use super::request::request;
-use crate::net;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
@@ -63,11 +63,6 @@ pub(crate) enum Next {
     Linger,
 }
 
-/// Starts a connection's task.
-pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>) {
-    net::spawn(run(shard.clone(), connection));
-}
-
 /// Takes over a parked connection, from another shard or just accepted.
 pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     debug_assert_eq!(parked.version, PARKED_VERSION);
@@ -84,6 +79,8 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     let mut connection = Downstream::new(shard, view, socket, permit, parked.peer);
     connection.requests = parked.requests;
     connection.accepted = parked.accepted;
+    connection.opened = parked.opened;
+    connection.proxy = parked.proxy;
     if !parked.unread.is_empty() {
         // Room for it is promised: what is unread fits one buffer.
         let Some(mut buffer) = shard.buffers.take(Size::Large) else {
@@ -93,7 +90,7 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
         connection.inbuf = Some(buffer);
     }
     shard.stats.parked_in.inc();
-    start(shard, connection);
+    open::start(shard, connection);
 }
 
 /// Sends a parked connection to another shard; false, and it is closed, when that shard's inbox is full.
@@ -108,7 +105,8 @@ pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked, counted: Counted
     sent
 }
 
-async fn run(shard: Rc<Shard>, connection: Box<Downstream>) {
+/// Serves a connection until it ends.
+pub(crate) async fn run(shard: Rc<Shard>, connection: Box<Downstream>) {
     let mut waiting =
         if connection.inbuf.is_some() { attend(&shard, connection).await } else { Some(connection) };
     while let Some(mut connection) = waiting {
@@ -197,6 +195,8 @@ fn depart(shard: &Shard, connection: Box<Downstream>, to: usize) -> Result<(), B
         unread: connection.inbuf.as_ref().map(|buffer| buffer.unread().to_vec()).unwrap_or_default(),
         requests: connection.requests,
         accepted: connection.accepted,
+        opened: true,
+        proxy: connection.proxy.clone(),
     };
     if hand_on(shard, to, parked, counted) { Ok(()) } else { Err(connection) }
 }

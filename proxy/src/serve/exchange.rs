@@ -27,7 +27,7 @@ use super::relay::{self, Uploaded};
 use super::request::Call;
 use super::respond::{Responded, Responding, respond};
 use super::trip::Trip;
-use super::{cross, tunnel};
+use super::{cross, proxy_protocol, tunnel};
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::{Background, send_all};
@@ -53,10 +53,10 @@ enum Failed {
 }
 
 /// A request in hand on an endpoint and its cluster.
-struct InHand<'a>(&'a ClusterState, &'a EndpointState);
+pub(super) struct InHand<'a>(&'a ClusterState, &'a EndpointState);
 
 impl<'a> InHand<'a> {
-    fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
+    pub(super) fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
         endpoint.load.set(endpoint.load.get() + 1);
         endpoint.stats.requests_active.inc();
         cluster.stats.requests_active.inc();
@@ -87,12 +87,17 @@ pub(crate) async fn proxy(
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
-    let fresh = call.exchange.get_mut().asks_for_tunnel();
+    let tunnel = call.exchange.get_mut().asks_for_tunnel();
+    // A connection that tells of one client is of no use to others.
+    let send = cluster.cluster.proxy_protocol.as_ref();
+    let preface = send.map(|send| proxy_protocol::header(call.shard, call.connection, send, ""));
+    let preface = preface.as_deref().unwrap_or_default();
+    let fresh = tunnel || !preface.is_empty();
     let client = match call.stream {
         Some(stream) => Client::Stream(stream),
         None => Client::Socket { socket: &call.connection.socket, half_close },
     };
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client };
+    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, preface };
     let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;
@@ -206,7 +211,7 @@ async fn alone(
     let fired = (up.or(send), lease.disarm(Lane::Request));
     if matches!(result, Ok(Responded::Switched)) {
         // ALLOC: once a tunnel, so that a seat is no larger for it.
-        Box::pin(tunnel::relay(call, &upstream)).await;
+        Box::pin(tunnel::relay(call, &upstream, cluster)).await;
     }
     let reusable = result.is_ok()
         && fired == (None, None)

@@ -115,6 +115,7 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
     page.sums(&names::LISTENER_CONNECTIONS_REFUSED, all, |stats| stats.connections_refused.get());
     page.sums(&names::LISTENER_TUNNELS, all, |stats| stats.tunnels_total.get());
     page.sums(&names::LISTENER_TUNNELS_ACTIVE, all, |stats| stats.tunnels_active.get());
+    page.histograms(&names::LISTENER_TUNNEL_DURATION, all, |stats| &stats.tunnel_duration);
     page.sums(&names::LISTENER_UPGRADES_STRIPPED, all, |stats| stats.upgrades_stripped.get());
     page.sums(&names::LISTENER_RECEIVED_BYTES, all, |stats| stats.received_bytes.get());
     page.sums(&names::LISTENER_SENT_BYTES, all, |stats| stats.sent_bytes.get());
@@ -123,6 +124,7 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
 fn routes(page: &mut Page, collected: &Collected<'_>) {
     page.classes(&names::ROUTE_RESPONSES, &collected.routes, |stats| &stats.responses);
     page.histograms(&names::ROUTE_DURATION, &collected.routes, |stats| &stats.duration);
+    page.sums(&names::ROUTE_CONNECTIONS, &collected.routes, |stats| stats.connections_total.get());
 }
 
 fn clusters(page: &mut Page, collected: &Collected<'_>) {
@@ -140,6 +142,11 @@ fn clusters(page: &mut Page, collected: &Collected<'_>) {
     page.sums(&names::CLUSTER_PENDING_TIMEOUTS, all, |stats| stats.pending_timeouts.get());
     page.sums(&names::CLUSTER_RETRIES, all, |stats| stats.retries.get());
     page.sums(&names::CLUSTER_STALE_RETRIES, all, |stats| stats.stale_retries.get());
+    page.sums(&names::CLUSTER_TUNNELS, all, |stats| stats.tunnels_total.get());
+    page.sums(&names::CLUSTER_TUNNELS_ACTIVE, all, |stats| stats.tunnels_active.get());
+    page.sums(&names::CLUSTER_TUNNEL_SENT_BYTES, all, |stats| stats.tunnel_sent_bytes.get());
+    page.sums(&names::CLUSTER_TUNNEL_RECEIVED_BYTES, all, |stats| stats.tunnel_received_bytes.get());
+    page.histograms(&names::CLUSTER_TUNNEL_DURATION, all, |stats| &stats.tunnel_duration);
 }
 
 fn endpoints(page: &mut Page, collected: &Collected<'_>) {

@@ -48,6 +48,8 @@ fn entry() -> AccessEntry<'static> {
         user_agent: b"curl/8",
         forwarded_for: b"",
         request_id: b"abc",
+        server_name: b"",
+        proxy: b"",
     }
 }
 
@@ -60,7 +62,8 @@ fn a_json_line_is_as_documented() {
         r#""listener_name":"web","route_name":"items","upstream_cluster":"v1","#,
         r#""upstream_host":"127.0.0.1:9001","upstream_request_attempt_count":1,"#,
         r#""upstream_connection_reused":true,"downstream_remote_address":"127.0.0.1:50000","#,
-        r#""x_forwarded_for":null,"user_agent":"curl/8","request_id":"abc","config_generation":3,"#,
+        r#""x_forwarded_for":null,"user_agent":"curl/8","request_id":"abc","#,
+        r#""requested_server_name":null,"proxy_protocol":null,"config_generation":3,"#,
         r#""ledger":{"codec":1,"route":1,"pool":0,"connect":1,"exchange":1000,"respond":10},"#,
         r#""truncated":false}"#,
         "\n"

@@ -10,11 +10,13 @@ use pinion_core::time::Instant;
 use super::client::Client;
 use super::cluster::{ClusterState, EndpointState};
 use super::shared::Spoken;
+use crate::net::send::send_all;
 use crate::net::socket::Socket;
 use crate::net::{clock, connect};
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::timer::{Lane, Why};
+use crate::sys::buffer::Buffer;
 
 /// What to connect to, and for how long.
 pub(crate) struct Dial<'a> {
@@ -24,6 +26,8 @@ pub(crate) struct Dial<'a> {
     pub(crate) until: Instant,
     /// Whose leaving calls it off.
     pub(crate) client: Option<&'a Client<'a>>,
+    /// What the connection begins with, before anything else is spoken on it.
+    pub(crate) preface: &'a [u8],
 }
 
 /// A connect in progress, on the endpoint's books.
@@ -70,11 +74,16 @@ async fn transport(shard: &Shard, lease: &Lease, to: &Dial<'_>) -> Result<Socket
     let socket = connect::start(&to.endpoint.address).map_err(|error| local_or_remote(&error))?;
     let deadline = begun.after(to.cluster.cluster.timeouts.connect).min(to.until);
     lease.cut_both(Lane::Up, deadline, &socket);
-    let finished = match to.client {
-        Some(client) => {
-            client.unless_gone(lease, &socket, begun, connect::finish(&socket, shard.driver)).await
+    let finish = async {
+        connect::finish(&socket, shard.driver).await?;
+        if to.preface.is_empty() {
+            return Ok(());
         }
-        None => Some(connect::finish(&socket, shard.driver).await),
+        send_all(&socket, Buffer::apart(to.preface), |_| ()).await.0
+    };
+    let finished = match to.client {
+        Some(client) => client.unless_gone(lease, &socket, begun, finish).await,
+        None => Some(finish.await),
     };
     match (lease.disarm(Lane::Up), finished) {
         (Some(Why::Gone), _) | (_, None) => Err(Fault::ClientGone),

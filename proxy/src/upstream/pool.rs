@@ -49,6 +49,8 @@ pub(crate) struct Want<'a> {
     pub(crate) until: Instant,
     /// Who waits for the answer.
     pub(crate) client: Client<'a>,
+    /// What a new connection begins with; then it serves nobody else, and `fresh` is set.
+    pub(crate) preface: &'a [u8],
 }
 
 /// What a request is sent on.
@@ -405,9 +407,12 @@ async fn open(
     endpoint: &Rc<EndpointState>,
     credit: Credit,
 ) -> Result<Box<Upstream>, Fault> {
-    let to = Dial { cluster: want.cluster, endpoint, until: want.until, client: Some(&want.client) };
+    let (cluster, client) = (want.cluster, Some(&want.client));
+    let to = Dial { cluster, endpoint, until: want.until, client, preface: want.preface };
     let (socket, _) = dial::dial(shard, lease, &to).await?;
-    Ok(Upstream::new(socket, endpoint.clone(), credit))
+    let mut upstream = Upstream::new(socket, endpoint.clone(), credit);
+    upstream.single = !want.preface.is_empty();
+    Ok(upstream)
 }
 
 /// Gives back what a request was sent on; `reusable`: another request may be sent on it.
@@ -430,6 +435,7 @@ fn release_one(
     now: Instant,
 ) {
     let alive = reusable
+        && !upstream.single
         && shard.draining().is_none()
         && (upstream.receiver.started() || upstream.arm(shard, Size::Small))
         && !upstream.surprised();

@@ -48,13 +48,13 @@ words!(AccessLogFormat, "`json` or `text`" {
     "text" => AccessLogFormat::Text,
 });
 
-words!(Protocol, "`auto` or `http1`" {
+words!(Protocol, "`auto`, `http1`, `tcp` or `tls-passthrough`" {
     "auto" => Protocol::Auto,
     "http1" => Protocol::Http1,
+    "tcp" => Protocol::Tcp,
+    "tls-passthrough" => Protocol::TlsPassthrough,
 } later {
     "http2": "HTTP/2",
-    "tcp": "forwarding of TCP connections",
-    "tls-passthrough": "routing of TLS connections by server name",
 });
 
 words!(ClusterProtocol, "`http1`, `http2` or `auto`" {
@@ -253,6 +253,8 @@ macro_rules! shorthand {
         }
     };
 }
+
+pub(super) use shorthand;
 
 shorthand!(
     /// A path condition.
