@@ -94,10 +94,10 @@ fn folder(path: &Path) -> PathBuf {
 }
 
 /// What tells one state of the file from another; `None` while there is none.
-type Fingerprint = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+pub(crate) type Fingerprint = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
 /// Looks through symbolic links: a swapped link is another file.
-fn fingerprint(path: &Path) -> Fingerprint {
+pub(crate) fn fingerprint(path: &Path) -> Fingerprint {
     let found = std::fs::metadata(path).ok()?;
     let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
     Some((found.dev(), found.ino(), found.size(), modified.0, modified.1, changed.0, changed.1))
