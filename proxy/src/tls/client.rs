@@ -5,7 +5,7 @@
 //! - sessions are resumed within one context only: what they were verified by still holds;
 //! - the sessions kept are bounded by [`SESSION_NAMES_MAX`].
 //!
-//! Not here: handshakes, reading files again (`watch`).
+//! Not here: handshakes, reading files again (`config::reload`).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pinion_core::config::Severity;
 use pinion_core::config::snapshot::{
-    CertificateFiles, CipherSuite, Group, Roots, TlsParameters, TlsVersion, Trust,
+    CertificateFiles, CipherSuite, Group, Roots, SYSTEM_ROOTS, TlsParameters, TlsVersion, Trust,
 };
 use rustls::crypto::aws_lc_rs::{self, cipher_suite as suites, kx_group as groups};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
@@ -151,9 +151,6 @@ impl Builder {
         Some(anchors)
     }
 }
-
-/// What stands for the system's roots where a file's path is expected.
-pub(super) const SYSTEM_ROOTS: &str = "(system roots)";
 
 /// The files that `trust` names.
 pub(super) fn trust_files(trust: &Trust) -> impl Iterator<Item = &Path> + Clone {

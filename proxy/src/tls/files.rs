@@ -11,7 +11,7 @@
 //!
 //! Invariants: a set holds every file that was asked for; no file is larger than [`TLS_FILE_BYTES_MAX`].
 //!
-//! Not here: what is in the files (`material`), when they are read (`watch`).
+//! Not here: what is in the files (`material`), when they are read (`config::reload`).
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -9,7 +9,9 @@
 //! - `verify`: whose certificates are believed, who is permitted, and why not;
 //! - `identity`: what a verified certificate says of its owner;
 //! - `material`, `files`: reading and checking files;
-//! - [`store`]: the contexts of one configuration; [`watch`]: following the files.
+//! - [`store`]: the contexts of one configuration.
+//!
+//! Not here: noticing that files changed (`config::reload`).
 
 pub(crate) mod client;
 mod context;
@@ -18,4 +20,5 @@ mod identity;
 mod material;
 mod ocsp;
 pub(crate) mod server;
+pub(crate) mod store;
 pub(crate) mod verify;

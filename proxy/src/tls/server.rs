@@ -9,7 +9,7 @@
 //!   changes, and a resumed session's certificate is judged again;
 //! - server names are compared without case.
 //!
-//! Not here: handshakes, reading files again (`watch`).
+//! Not here: handshakes, reading files again (`config::reload`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -92,6 +92,11 @@ impl ServerTls {
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| (count < most).then_some(count + 1))
             .ok()?;
         Some(HandshakePlace(Arc::clone(self)))
+    }
+
+    /// Every file that is needed.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.settings.files()
     }
 
     /// Handshakes at work, all shards.

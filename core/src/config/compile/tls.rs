@@ -10,7 +10,7 @@ use super::super::read::{At, Entries};
 use super::super::schema::{self, CertDetail, ClusterProtocol, Document, OneOrMore};
 use super::super::snapshot::{
     CertificateFiles, CipherSuite, ClientCertificate, Cluster, ClusterTls, Group, Listener, ListenerTls,
-    Protocol, Roots, TlsFile, TlsOwner, TlsParameters, TlsVersion, Trust,
+    Protocol, Roots, SYSTEM_ROOTS, TlsFile, TlsOwner, TlsParameters, TlsVersion, Trust,
 };
 use super::{positive, within};
 use crate::limits::{ALPN_BYTES_MAX, LISTENER_CERTIFICATES_MAX};
@@ -216,6 +216,10 @@ fn of_cluster(
                 .error(name.span.clone(), format!("`{text}` is no host name"))
                 .suggest("a name such as \"service.example.com\", without port or scheme");
         }
+    }
+    if roots.is_none() {
+        let path = PathBuf::from(SYSTEM_ROOTS);
+        named.files.push(TlsFile { owner: named.owner, path, span: section.span.clone() });
     }
     let speaks: &[&str] = match protocol {
         ClusterProtocol::Http1 => &["http/1.1"],
