@@ -254,7 +254,7 @@ mod tests {
             (event(EventKind::Create(CreateKind::Any), "..data"), true),
             (Event::new(EventKind::Other), true),
         ] {
-            assert_eq!(matters(&event, name), expected, "{event:?}");
+            assert_eq!(matters(&event, &names), expected, "{event:?}");
         }
     }
 

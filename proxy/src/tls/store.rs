@@ -143,15 +143,8 @@ impl TlsStore {
 
     /// What there is to report of each part.
     pub(crate) fn reports(&self) -> Vec<Report> {
-        let listeners = self.listeners.iter().flatten().map(|part| {
-            let current = part.tls.current();
-            Report::of("listener", part, current.expiries(), part.tls.handshakes())
-        });
-        let clusters = self.clusters.iter().flatten().map(|part| {
-            let current = part.tls.current();
-            Report::of("cluster", part, current.expiries(), 0)
-        });
-        listeners.chain(clusters).collect()
+        let listeners = self.listeners.iter().flatten().map(Part::<ServerTls>::report);
+        listeners.chain(self.clusters.iter().flatten().map(Part::<ClientTls>::report)).collect()
     }
 }
 
@@ -190,17 +183,31 @@ pub(crate) struct Report {
     pub(crate) handshakes: u64,
 }
 
-impl Report {
-    fn of<T>(kind: &'static str, part: &Part<T>, expiries: &[Expiry], handshakes: u64) -> Self {
-        let refreshed = &part.refreshed;
+impl Part<ServerTls> {
+    /// What there is to report.
+    pub(crate) fn report(&self) -> Report {
+        Report { handshakes: self.tls.handshakes(), ..self.told("listener", self.tls.current().expiries()) }
+    }
+}
+
+impl Part<ClientTls> {
+    /// What there is to report.
+    pub(crate) fn report(&self) -> Report {
+        self.told("cluster", self.tls.current().expiries())
+    }
+}
+
+impl<T> Part<T> {
+    fn told(&self, kind: &'static str, expiries: &[Expiry]) -> Report {
+        let refreshed = &self.refreshed;
         Report {
             kind,
-            name: part.name.clone(),
+            name: self.name.clone(),
             expiries: expiries.into(),
             successes: refreshed.successes.load(Ordering::Relaxed),
             failures: refreshed.failures.load(Ordering::Relaxed),
             is_current: refreshed.is_current.load(Ordering::Relaxed),
-            handshakes,
+            handshakes: 0,
         }
     }
 }
