@@ -28,5 +28,7 @@ pub mod snapshot;
 mod suggest;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_tls;
 mod units;
 mod values;

@@ -17,7 +17,7 @@ use std::task::Poll;
 use pinion_core::fault::{Fault, Party};
 use pinion_core::http::Method;
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::h1::encode::{Forwarding, encode_request};
+use pinion_core::http::h1::encode::{ClientCert, Forwarding, encode_request};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
 use pinion_core::telemetry::{Phase, class_of};
@@ -333,6 +333,7 @@ fn encode(call: &mut Call<'_>, trip: &Trip, route: &Route) -> Result<Buffer, Fau
         request_id: options.request_id.then(|| new_request_id(call, &mut request_id)),
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
         upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
+        client_cert: ClientCert::new(options.client_cert, None),
     };
     let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
     encode_request(out.as_vec(), bytes, head, path, &forwarding, &route.request_headers, head.framing);
