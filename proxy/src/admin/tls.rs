@@ -3,7 +3,7 @@
 use pinion_core::config::snapshot::{Cluster, Listener, Roots, TlsVersion, Trust};
 use serde_json::{Value, json};
 
-use crate::tls::store::{Part, Report, TlsStore};
+use crate::tls::store::{Report, TlsStore};
 
 /// The TLS of a listener; null for plain text.
 pub(super) fn of_listener(store: &TlsStore, listener: &Listener) -> Value {

@@ -94,7 +94,8 @@ fn read_one(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Finding {
+/// What is wrong with a file that can't be read.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Finding {
     let shown = path.display();
     let (what, help) = match error.kind() {
         io::ErrorKind::NotFound => (

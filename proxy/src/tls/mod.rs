@@ -21,4 +21,6 @@ mod material;
 mod ocsp;
 pub(crate) mod server;
 pub(crate) mod store;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verify;
