@@ -22,3 +22,4 @@ pub mod route;
 pub mod sim;
 pub mod telemetry;
 pub mod time;
+pub mod tls;

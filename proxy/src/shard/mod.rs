@@ -39,6 +39,7 @@ use crate::serve::seat::Seats;
 use crate::serve::trip::Trips;
 use crate::sys::alloc;
 use crate::telemetry::access::AccessSink;
+use crate::tls::steps::Steps;
 use crate::upstream::Upstreams;
 use link::ShardLink;
 use slots::Slots;
@@ -56,6 +57,7 @@ pub(crate) struct Shard {
     pub(crate) buffers: BufferPool,
     pub(crate) pipes: Pipes,
     pub(crate) slots: Slots,
+    pub(crate) steps: Steps,
     pub(crate) seats: Seats,
     pub(crate) trips: Trips,
     pub(crate) upstreams: Upstreams,
@@ -88,6 +90,7 @@ impl Shard {
             buffers,
             pipes: Pipes::default(),
             slots: Slots::new(link.stats.clone())?,
+            steps: Steps::new(link.stats.clone()),
             seats: Seats::default(),
             trips: Trips::default(),
             upstreams,
