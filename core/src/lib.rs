@@ -17,6 +17,7 @@ pub mod http;
 pub mod id;
 pub mod limits;
 pub mod pool;
+pub mod proxy_protocol;
 pub mod rng;
 pub mod route;
 pub mod sim;

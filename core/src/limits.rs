@@ -29,6 +29,18 @@ pub const INTERIM_RESPONSES_MAX: u32 = 32;
 /// Empty lines skipped before a request line (RFC 9112 section 2.2 asks for at least one).
 pub const LEADING_EMPTY_LINES_MAX: usize = 4;
 
+/// Bytes of a ClientHello, heads of its records included: the connection is closed beyond. One with post-quantum key
+/// shares has some 1.8 KiB, with a session ticket as well 4 KiB; 16 KiB is what a record holds.
+pub const TLS_HELLO_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a PROXY header of version 1, its line end included: the connection is closed beyond. Fixed by the format.
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+/// Bytes of a PROXY header of version 2: the connection is closed beyond. Addresses and usual values have some 200
+/// bytes, a client's certificate some 2 KiB; the format itself would allow 64 KiB.
+pub const PROXY_V2_BYTES_MAX: usize = 8 * 1024;
+/// Bytes that decide whether a connection begins with TLS, HTTP/2 or HTTP/1: the preface of HTTP/2 (RFC 9113
+/// section 3.4). What is not known by then is HTTP/1.
+pub const DETECT_BYTES_MAX: usize = 24;
+
 /// Connections of one listener, whole proxy: further ones are answered 503 and closed. Key `connections`.
 pub const LISTENER_CONNECTIONS_DEFAULT: u64 = 65_536;
 /// Connections of the whole proxy. Key `connections` of `[proxy]`.
