@@ -172,14 +172,8 @@ pub(super) struct SecureSend {
 impl SecureSend {
     /// Starts sending what one buffer of records takes of `plain`.
     pub(super) fn start(socket: &Socket, session: &Session, plain: Buffer, lazily: bool) -> Self {
-        let mut send = SecureSend {
-            socket: socket.clone(),
-            plain,
-            content: 0,
-            raw: None,
-            refused: None,
-            waits: false,
-        };
+        let mut send =
+            SecureSend { socket: socket.clone(), plain, content: 0, raw: None, refused: None, waits: false };
         match session.seal(send.plain.unread()) {
             Ok((records, content)) => {
                 send.content = content;

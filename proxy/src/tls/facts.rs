@@ -1,5 +1,6 @@
 //! What a connection's handshake came to: said once, shared by everything that asks later.
 
+use pinion_core::tls::PeerIdentity;
 use rustls::{NamedGroup, ProtocolVersion, SupportedCipherSuite};
 
 /// The protocol that both sides agreed on in the handshake.
@@ -39,6 +40,8 @@ pub(crate) struct TlsFacts {
     pub(crate) sni: Option<Box<str>>,
     /// Whether an earlier session was resumed.
     pub(crate) resumed: bool,
+    /// Who the peer is, if it has shown a certificate.
+    pub(crate) peer: Option<PeerIdentity>,
 }
 
 impl TlsFacts {

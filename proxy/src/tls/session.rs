@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use pinion_core::telemetry::ShardStats;
 use pinion_core::telemetry::tls::TlsPlace;
+use rustix::net::{SendFlags, sockopt};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustix::net::{SendFlags, sockopt};
 
 use super::engine::{self, CONTROL_ROOM, Opened, RECORD_CONTENT_MAX, RECORD_OVERHEAD};
 use super::facts::TlsFacts;
@@ -117,7 +117,13 @@ pub(crate) enum Target {
 impl Session {
     /// A session just begun; `early` are bytes that came behind the handshake.
     // ALLOC: once a connection.
-    pub(crate) fn new(engine: Engine, facts: Arc<TlsFacts>, place: TlsPlace, shard: &Shard, early: Buffer) -> Box<Self> {
+    pub(crate) fn new(
+        engine: Engine,
+        facts: Arc<TlsFacts>,
+        place: TlsPlace,
+        shard: &Shard,
+        early: Buffer,
+    ) -> Box<Self> {
         let held = if early.unread().is_empty() { None } else { Some(early) };
         shard.stats.tls.connections[place as usize].inc();
         let session = Session {
@@ -287,7 +293,12 @@ impl Session {
     /// # Errors
     ///
     /// When the peer's records are no good.
-    pub(crate) fn received_held(&self, socket: &Socket, buffer: Buffer, user: &mut Buffer) -> io::Result<Step> {
+    pub(crate) fn received_held(
+        &self,
+        socket: &Socket,
+        buffer: Buffer,
+        user: &mut Buffer,
+    ) -> io::Result<Step> {
         self.hold(buffer);
         self.open_held();
         self.flush(socket);
@@ -473,11 +484,8 @@ impl Session {
         crate::net::spawn(async move {
             lease.cut_both(Lane::Write, clock::now().after(FAREWELL_TIME), &socket);
             while sent < farewell.len() && socket.writable().await.is_ok() {
-                match rustix::net::send(
-                    &socket,
-                    &farewell[sent..],
-                    SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-                ) {
+                match rustix::net::send(&socket, &farewell[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+                {
                     Ok(more) => sent += more,
                     Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                     Err(_) => break,
