@@ -6,7 +6,8 @@
 //!     └──────────────────────────────────────┴───────────────────────────────────┘
 //! ```
 //!
-//! Messages are copied, which takes two system calls; what comes in bulk is spliced and never enters user space.
+//! Messages are copied, which takes two system calls; what comes in bulk is spliced and never enters user space,
+//! or copied in large pieces where user space opens or seals TLS records.
 //!
 //! Invariants:
 //! - while nothing moves neither buffer nor pipe is held: an idle tunnel costs its descriptors and its task;
@@ -80,10 +81,15 @@ pub(crate) async fn pump(
     let mut bulk = false;
     let mut steps = 0;
     loop {
-        if from.readable().await.is_err() {
+        // Where much has come more is there, most probably.
+        if !bulk && from.readable().await.is_err() {
             return Ended::Source;
         }
-        let buffer = if bulk { None } else { tools.buffers.take(Size::Small) };
+        let buffer = match bulk {
+            true if from.may_splice() && to.may_splice() => None,
+            true => tools.buffers.take(Size::Large),
+            false => tools.buffers.take(Size::Small),
+        };
         let step = match buffer {
             Some(buffer) => copy(from, to, buffer, &progress).await,
             None => splice(from, to, tools, &progress).await,

@@ -236,12 +236,54 @@ impl Drop for SecureSend {
 
 /// Receives into the room of `user` what is there, without waiting; 0 is the end of the stream.
 pub(super) fn try_recv(socket: &Socket, session: &Session, user: &mut Buffer) -> Result<usize, Errno> {
-    if !session.fill(socket) {
-        return Err(Errno::AGAIN);
-    }
-    match session.waiting(user) {
-        Some(Ok(received)) => Ok(received),
-        Some(Err(_)) => Err(Errno::CONNRESET),
-        None => Err(Errno::AGAIN),
+    let broken = |_| Errno::CONNRESET;
+    loop {
+        if let Some(known) = session.waiting(user) {
+            return known.map_err(broken);
+        }
+        let base = user.as_vec().len();
+        let step = match session.target(user).map_err(broken)? {
+            Target::User => match socket.raw_try_recv(user) {
+                Ok(1..) => session.received(socket, user, base),
+                other => {
+                    let ended = unread(session, other);
+                    session.hold_behind(user, base);
+                    ended?;
+                    continue;
+                }
+            },
+            Target::Held(mut part) => match socket.raw_try_recv(&mut part) {
+                Ok(1..) => session.received_held(socket, part, user),
+                other => {
+                    session.hold(part);
+                    unread(session, other)?;
+                    continue;
+                }
+            },
+        };
+        match step.map_err(broken)? {
+            Step::Plain(plain) => return Ok(plain),
+            Step::More => session.hold_behind(user, base),
+        }
     }
 }
+
+/// What a call that received nothing means; an interrupted one is tried again.
+fn unread(session: &Session, result: Result<usize, Errno>) -> Result<(), Errno> {
+    match result {
+        Err(Errno::INTR) => Ok(()),
+        Err(Errno::AGAIN) => Err(Errno::AGAIN),
+        Err(error) => {
+            session.ended(Some(error.into()));
+            Err(error)
+        }
+        Ok(_) => {
+            session.ended(None);
+            Err(Errno::CONNRESET)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "secure_tests.rs"]
+mod tests;

@@ -100,12 +100,17 @@ impl Drop for NonBlocking<'_> {
     }
 }
 
+/// Records that user space opens and seals must come through it.
+fn may_splice(from: &Socket, to: &Socket) -> io::Result<()> {
+    if from.may_splice() && to.may_splice() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
 /// Moves exactly `total` bytes from `from` to `to`; `progress(read, written)` after each step.
 ///
 /// # Errors
 ///
-/// `Ok(Err(..))` when the transfer broke; `Err` when it could not even begin (no descriptors for a pipe), so
-/// that the caller can copy instead.
+/// `Ok(Err(..))` when the transfer broke; `Err` when it could not even begin (no descriptors for a pipe, or
+/// TLS in user space), so that the caller can copy instead.
 pub(crate) async fn splice_exact(
     from: &Socket,
     to: &Socket,
@@ -114,6 +119,7 @@ pub(crate) async fn splice_exact(
     driver: Driver,
     progress: impl Fn(usize, usize),
 ) -> io::Result<Result<(), Broken>> {
+    may_splice(from, to)?;
     let pipe = pipes.take()?;
     let _guard = NonBlocking::new([from, to], driver)?;
     let mut unread = total;
@@ -163,6 +169,7 @@ pub(crate) async fn splice_some(
     driver: Driver,
     progress: impl Fn(usize, usize),
 ) -> io::Result<Result<Spliced, Broken>> {
+    may_splice(from, to)?;
     let pipe = pipes.take()?;
     let _guard = NonBlocking::new([from, to], driver)?;
     let mut moved = 0_u64;

@@ -10,7 +10,10 @@
 //!
 //! Invariants:
 //! - plaintext never overtakes the records it came from: it is always shorter;
-//! - what the library wants sent goes in front of everything that is sealed later.
+//! - what the library wants sent goes in front of everything that is sealed later;
+//! - while the library has part of a handshake message it must be shown the same bytes again, or it panics:
+//!   [`open`] ends a connection on which that would happen (no peer splits tickets or KeyUpdates, which fit a
+//!   record), and nothing is sealed after a failure.
 //!
 //! Not here: sockets, buffers' origin, handshakes (`handshake` drives them with the same connections).
 
@@ -74,6 +77,11 @@ pub(crate) fn record_bytes(bytes: &[u8]) -> Option<usize> {
     Some(HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low])))
 }
 
+/// Whether `bytes` begin with a whole record.
+pub(crate) fn has_record(bytes: &[u8]) -> bool {
+    record_bytes(bytes).is_some_and(|record| record <= bytes.len())
+}
+
 /// What opening records came to.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
@@ -83,7 +91,8 @@ pub(crate) struct Opened {
     pub(crate) closed: bool,
     /// Some record was neither data nor the end: keys may have changed, an answer may be queued inside.
     pub(crate) control: bool,
-    /// Why nothing more will come; an alert that says so is among what is to be sent.
+    /// Why nothing more will come, and nothing may be sealed; an alert that says so may be among what is to be
+    /// sent.
     pub(crate) failed: Option<rustls::Error>,
 }
 
@@ -94,10 +103,10 @@ pub(crate) fn open(conn: &mut impl Records, bytes: &mut Vec<u8>, at: usize, out:
     // bytes: at ── plaintext ── plain ── gap ── read ── records
     let (mut plain, mut read) = (at, at);
     loop {
-        let first = record_bytes(&bytes[read..]);
-        if !matches!(first, Some(first) if bytes.len() - read >= first) {
+        if !has_record(&bytes[read..]) {
             break;
         }
+        let first = record_bytes(&bytes[read..]);
         let status = conn.process(&mut bytes[read..]);
         let taken = status.discard;
         let more = match status.state {
@@ -133,8 +142,10 @@ pub(crate) fn open(conn: &mut impl Records, bytes: &mut Vec<u8>, at: usize, out:
             break;
         }
     }
-    if opened.failed.is_some() {
-        drain(conn, out);
+    drain(conn, out);
+    if !opened.closed && opened.failed.is_none() && has_record(&bytes[read..]) {
+        // Shown, but not done with.
+        opened.failed = Some(rustls::PeerMisbehaved::KeyEpochWithPendingFragment.into());
     }
     if opened.closed || opened.failed.is_some() {
         read = bytes.len();
@@ -157,12 +168,12 @@ fn take_plaintext(conn: &mut impl Records, bytes: &mut [u8], mut plain: usize) -
     plain
 }
 
-/// Appends everything the library wants sent to `out`.
+/// Appends everything the library wants sent to `out`, also after it has failed.
 pub(crate) fn drain(conn: &mut impl Records, out: &mut Vec<u8>) {
-    loop {
+    // Only then: otherwise it would look for records where none are shown.
+    while conn.common().wants_write() {
         match conn.process(&mut []).state {
             Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
-            Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
             _ => return,
         }
     }

@@ -16,6 +16,7 @@
 //!
 //! Not here: who is trusted and which certificate is shown (the configurations that are passed in).
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::ConnectionState;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
 
+use super::TlsShard;
 use super::engine::{self, Records, record_bytes};
 use super::facts::{Alpn, TlsFacts};
 use super::failure::TlsFailure;
@@ -38,7 +40,6 @@ use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::{finish_sending, send_all};
 use crate::net::socket::Socket;
-use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::link::SharedCount;
 use crate::shard::timer::Lane;
@@ -46,6 +47,8 @@ use crate::sys::buffer::Buffer;
 
 /// The first bytes of records (RFC 8446 section 5.1): ChangeCipherSpec, alert, handshake, data.
 const RECORD_KINDS: std::ops::RangeInclusive<u8> = 20..=23;
+/// A fatal alert in plain text: where the library gives up on the first message without one.
+const DECODE_ERROR: &[u8] = &[21, 3, 3, 0, 2, 2, 50];
 /// The answer to an HTTP request without TLS.
 const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
 content-length: 52\r\nconnection: close\r\n\r\nThe client sent an HTTP request to an HTTPS server.\n";
@@ -65,7 +68,7 @@ pub(crate) struct Terms<'a> {
 }
 
 /// A handshake's place in its listener's count, given up on drop.
-struct InProgress<'a>(&'a SharedCount, &'a Shard);
+struct InProgress<'a>(&'a SharedCount, &'a TlsShard);
 
 impl Drop for InProgress<'_> {
     fn drop(&mut self) {
@@ -81,7 +84,7 @@ impl Drop for InProgress<'_> {
 ///
 /// Why there is no TLS now; the client has been told, and the socket is to be closed.
 pub(crate) async fn accept(
-    shard: &Shard,
+    shard: &Rc<TlsShard>,
     socket: &Socket,
     early: Option<Buffer>,
     lease: &Lease,
@@ -102,7 +105,7 @@ pub(crate) async fn accept(
 }
 
 async fn serve(
-    shard: &Shard,
+    shard: &Rc<TlsShard>,
     socket: &Socket,
     early: Option<Buffer>,
     config: Arc<ServerConfig>,
@@ -132,7 +135,7 @@ async fn serve(
 ///
 /// Why there is no TLS now; the endpoint has been told, and the socket is to be closed.
 pub(crate) async fn connect(
-    shard: &Shard,
+    shard: &Rc<TlsShard>,
     socket: &Socket,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
@@ -148,7 +151,7 @@ pub(crate) async fn connect(
 }
 
 async fn ask(
-    shard: &Shard,
+    shard: &Rc<TlsShard>,
     socket: &Socket,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
@@ -177,7 +180,7 @@ fn place(ktls: Ktls) -> TlsPlace {
 }
 
 fn count(
-    shard: &Shard,
+    shard: &Rc<TlsShard>,
     side: TlsSide,
     begun: pinion_core::time::Instant,
     made: &Result<Arc<TlsFacts>, TlsFailure>,
@@ -218,7 +221,7 @@ fn facts<C: Records>(
 
 /// A handshake's bytes.
 struct Pump<'a> {
-    shard: &'a Shard,
+    shard: &'a Rc<TlsShard>,
     socket: &'a Socket,
     /// Received and not done with.
     inc: Buffer,
@@ -226,6 +229,8 @@ struct Pump<'a> {
     shown: usize,
     /// What the library wants sent.
     out: Buffer,
+    /// Something was sent, after which records may have to be encrypted.
+    spoken: bool,
 }
 
 /// What the library needs to go on.
@@ -239,13 +244,13 @@ enum Need {
 }
 
 impl<'a> Pump<'a> {
-    fn new(shard: &'a Shard, socket: &'a Socket, early: Option<Buffer>) -> Result<Self, TlsFailure> {
+    fn new(shard: &'a Rc<TlsShard>, socket: &'a Socket, early: Option<Buffer>) -> Result<Self, TlsFailure> {
         let take = || shard.buffers.take(Size::Small).ok_or(TlsReason::Memory);
         let inc = match early {
             Some(early) => early,
             None => take()?,
         };
-        Ok(Pump { shard, socket, inc, shown: 0, out: take()? })
+        Ok(Pump { shard, socket, inc, shown: 0, out: take()?, spoken: false })
     }
 
     /// Waits for the whole ClientHello, for the name in it. One that can't be read is left to the library, which
@@ -299,6 +304,9 @@ impl<'a> Pump<'a> {
                 Ok(need) => need,
                 Err(error) => {
                     engine::drain(conn, self.out.as_vec());
+                    if self.out.unread().is_empty() && !self.spoken {
+                        self.out.as_vec().extend_from_slice(DECODE_ERROR);
+                    }
                     // The peer may be gone: what was wrong is known anyway.
                     let _ = self.send().await;
                     return Err(error.into());
@@ -311,6 +319,8 @@ impl<'a> Pump<'a> {
                     self.next_record().await?;
                     self.shard.steps.enter().await;
                 }
+                // Part of another message behind the last one.
+                Need::Finished if self.shown > 0 => return Err(TlsReason::Protocol.into()),
                 Need::Finished => return self.send().await,
             }
         }
@@ -392,6 +402,7 @@ impl<'a> Pump<'a> {
 
     /// Sends what the library wants sent.
     async fn send(&mut self) -> Result<(), TlsFailure> {
+        self.spoken |= !self.out.unread().is_empty();
         let out = std::mem::replace(&mut self.out, Buffer::stand_in());
         let (sent, out) = send_all(self.socket, out, |_| ()).await;
         self.out = out;

@@ -18,3 +18,32 @@ pub(crate) mod failure;
 pub(crate) mod handshake;
 pub(crate) mod session;
 pub(crate) mod steps;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pinion_core::telemetry::ShardStats;
+
+use crate::net::buffers::BufferPool;
+use crate::shard::slots::Slots;
+use steps::Steps;
+
+/// What TLS needs of its shard.
+pub(crate) struct TlsShard {
+    pub(crate) buffers: BufferPool,
+    pub(crate) slots: Slots,
+    pub(crate) stats: Arc<ShardStats>,
+    /// The budget of its handshakes.
+    pub(crate) steps: Steps,
+}
+
+impl TlsShard {
+    /// Of a shard with these.
+    // ALLOC: once a shard.
+    pub(crate) fn new(buffers: BufferPool, slots: Slots, stats: Arc<ShardStats>) -> Rc<Self> {
+        let steps = Steps::new(stats.clone());
+        Rc::new(TlsShard { buffers, slots, stats, steps })
+    }
+}

@@ -15,23 +15,22 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pinion_core::telemetry::ShardStats;
 use pinion_core::telemetry::tls::TlsPlace;
 use rustix::net::{SendFlags, sockopt};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 
+use super::TlsShard;
 use super::engine::{self, CONTROL_ROOM, Opened, RECORD_CONTENT_MAX, RECORD_OVERHEAD};
 use super::facts::TlsFacts;
-use crate::net::buffers::{BufferPool, Size};
+use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send;
 use crate::net::socket::Socket;
-use crate::shard::Shard;
-use crate::shard::slots::Slots;
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
 
@@ -92,9 +91,7 @@ pub(crate) struct Session {
     moved: Cell<u64>,
     place: Cell<TlsPlace>,
     facts: Arc<TlsFacts>,
-    buffers: BufferPool,
-    slots: Slots,
-    stats: Arc<ShardStats>,
+    shard: Rc<TlsShard>,
 }
 
 /// What became of received bytes.
@@ -121,7 +118,7 @@ impl Session {
         engine: Engine,
         facts: Arc<TlsFacts>,
         place: TlsPlace,
-        shard: &Shard,
+        shard: &Rc<TlsShard>,
         early: Buffer,
     ) -> Box<Self> {
         let held = if early.unread().is_empty() { None } else { Some(early) };
@@ -136,9 +133,7 @@ impl Session {
             moved: Cell::new(0),
             place: Cell::new(place),
             facts,
-            buffers: shard.buffers.clone(),
-            slots: shard.slots.clone(),
-            stats: shard.stats.clone(),
+            shard: shard.clone(),
         };
         session.open_held();
         Box::new(session)
@@ -259,7 +254,7 @@ impl Session {
             part.compact();
         }
         if part.room() < wanted && part.capacity() < Size::Large.bytes() {
-            let mut larger = self.buffers.take(Size::Large).ok_or(io::ErrorKind::OutOfMemory)?;
+            let mut larger = self.shard.buffers.take(Size::Large).ok_or(io::ErrorKind::OutOfMemory)?;
             larger.as_vec().extend_from_slice(part.unread());
             part = larger;
         }
@@ -330,7 +325,7 @@ impl Session {
         let part = &bytes[kept..];
         let record = engine::record_bytes(part).unwrap_or(engine::HEADER_BYTES).max(part.len());
         let size = if record <= Size::Small.room() { Size::Small } else { Size::Large };
-        match self.buffers.take(size) {
+        match self.shard.buffers.take(size) {
             Some(mut buffer) if self.end.get() == End::None => {
                 buffer.as_vec().extend_from_slice(part);
                 self.hold(buffer);
@@ -346,7 +341,7 @@ impl Session {
         if self.end.get() == End::None {
             match &error {
                 None => {
-                    self.stats.tls.truncated.inc();
+                    self.shard.stats.tls.truncated.inc();
                     self.end.set(End::Truncated);
                 }
                 Some(error) => self.end.set(End::Failed(error.kind())),
@@ -370,7 +365,7 @@ impl Session {
                     let record = engine::record_bytes(part.unread()).unwrap_or(engine::HEADER_BYTES);
                     self.with_room(part, record)
                 }
-                None => self.buffers.take(Size::Small).ok_or(io::ErrorKind::OutOfMemory.into()),
+                None => self.shard.buffers.take(Size::Small).ok_or(io::ErrorKind::OutOfMemory.into()),
             };
             let mut part = match part {
                 Ok(part) => part,
@@ -397,6 +392,10 @@ impl Session {
         true
     }
 
+    fn may_seal(&self) -> bool {
+        self.sending.get() == Sending::Open && !matches!(self.end.get(), End::Failed(_))
+    }
+
     /// Seals as much of `plain` as one buffer takes; says how much that is. [`Session::sent`] or
     /// [`Session::lost`] must follow.
     ///
@@ -404,8 +403,8 @@ impl Session {
     ///
     /// When nothing can be sent any more, or there is no buffer.
     pub(crate) fn seal(&self, plain: &[u8]) -> io::Result<(Buffer, usize)> {
-        if self.sending.get() != Sending::Open {
-            debug_assert!(self.sending.get() == Sending::Over, "one writer at a time");
+        debug_assert!(self.sending.get() != Sending::Busy, "one writer at a time");
+        if !self.may_seal() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let mut control = self.control.borrow_mut();
@@ -416,7 +415,7 @@ impl Session {
         let most = (Size::Large.room() / (RECORD_CONTENT_MAX + RECORD_OVERHEAD)) * RECORD_CONTENT_MAX;
         let content = if room(plain.len()) <= Size::Large.room() { plain.len() } else { most };
         let size = if room(content) <= Size::Small.room() { Size::Small } else { Size::Large };
-        let mut out = self.buffers.take(size).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut out = self.shard.buffers.take(size).ok_or(io::ErrorKind::OutOfMemory)?;
         out.as_vec().append(&mut control);
         let sealed = match &mut *self.engine.borrow_mut() {
             Engine::Server(conn) => engine::seal(&mut **conn, &plain[..content], out.as_vec()),
@@ -425,7 +424,7 @@ impl Session {
         };
         if sealed.is_err() {
             self.sending.set(Sending::Over);
-            self.stats.tls.keys_exhausted.inc();
+            self.shard.stats.tls.keys_exhausted.inc();
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.unsettled.set(false);
@@ -480,7 +479,7 @@ impl Session {
 
     /// The peer's buffers are full: a task waits until it takes the rest, for a limited time.
     fn finish_later(&self, socket: &Socket, farewell: Vec<u8>, mut sent: usize) {
-        let (socket, lease) = (socket.clone(), self.slots.lease());
+        let (socket, lease) = (socket.clone(), self.shard.slots.lease());
         crate::net::spawn(async move {
             lease.cut_both(Lane::Write, clock::now().after(FAREWELL_TIME), &socket);
             while sent < farewell.len() && socket.writable().await.is_ok() {
@@ -498,7 +497,7 @@ impl Session {
     /// The connection's last sign of life, as far as it goes without waiting. A connection that is to be
     /// reset says nothing: for the peer that would be a proper end.
     pub(crate) fn farewell(&self, fd: BorrowedFd<'_>) {
-        if self.sending.get() == Sending::Open
+        if self.may_seal()
             && !matches!(sockopt::socket_linger(fd), Ok(Some(_)))
             && let Some(farewell) = self.seal_end()
         {
@@ -509,7 +508,7 @@ impl Session {
     /// The farewell's record, once.
     // ALLOC: once a connection.
     fn seal_end(&self) -> Option<Vec<u8>> {
-        if self.sending.get() != Sending::Open {
+        if !self.may_seal() {
             return None;
         }
         self.sending.set(Sending::Over);
@@ -525,6 +524,6 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.stats.tls.connections[self.place.get() as usize].dec();
+        self.shard.stats.tls.connections[self.place.get() as usize].dec();
     }
 }
