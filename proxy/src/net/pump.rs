@@ -25,7 +25,7 @@ use super::Driver;
 use super::buffers::{BufferPool, Size};
 use super::send::send_all;
 use super::socket::Socket;
-use super::splice::{Broken, Pipes, Spliced, splice_some};
+use super::splice::{Broken, Pipes, Spliced, prepare_for, splice_some};
 use crate::sys::buffer::Buffer;
 
 /// A splice that moved less than this goes back to copying: below, the pipe costs more than the copy.
@@ -78,6 +78,7 @@ pub(crate) async fn pump(
     {
         return Ended::Destination;
     }
+    prepare(from, to);
     let mut bulk = false;
     let mut steps = 0;
     loop {
@@ -86,7 +87,7 @@ pub(crate) async fn pump(
             return Ended::Source;
         }
         let buffer = match bulk {
-            true if from.may_splice() && to.may_splice() => None,
+            true if prepare(from, to) => None,
             true => tools.buffers.take(Size::Large),
             false => tools.buffers.take(Size::Small),
         };
@@ -104,6 +105,12 @@ pub(crate) async fn pump(
             next_turn().await;
         }
     }
+}
+
+/// Has the kernel handle TLS records where it may, and says whether bytes can be spliced. Nobody looks at those
+/// of a tunnel, however few they are.
+fn prepare(from: &Socket, to: &Socket) -> bool {
+    prepare_for(from, to, u64::MAX)
 }
 
 /// Passes on what fits `buffer`; says whether it was filled, so that there is probably more.

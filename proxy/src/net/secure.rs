@@ -45,11 +45,13 @@ enum Receiving {
 impl SecureReceive {
     /// Starts receiving behind what is in `user`.
     pub(super) fn start(socket: &Socket, session: &Session, mut user: Buffer, later: bool) -> Self {
+        session.prepare_for(socket, 0);
         let base = user.as_vec().len();
         let state = match session.waiting(&mut user) {
             Some(result) => Receiving::Ready((result, user)),
             None => ask(socket, session, user, later),
         };
+        session.set_reading(!matches!(state, Receiving::Ready(_)));
         SecureReceive { socket: socket.clone(), state, base, stopped: false }
     }
 
@@ -60,6 +62,7 @@ impl SecureReceive {
         match std::mem::replace(&mut self.state, Receiving::Over) {
             Receiving::User(mut raw) => match raw.cancel() {
                 Some(mut user) => {
+                    session.set_reading(false);
                     session.hold_behind(&mut user, self.base);
                     Some(user)
                 }
@@ -70,6 +73,7 @@ impl SecureReceive {
             },
             Receiving::Held(mut raw, user) => match raw.cancel() {
                 Some(part) => {
+                    session.set_reading(false);
                     session.hold(part);
                     Some(user)
                 }
@@ -100,6 +104,9 @@ impl SecureReceive {
                         return Poll::Pending;
                     };
                     let step = match result {
+                        result if session.is_kernel() && !called_off(&result) => {
+                            session.received_by_kernel(&self.socket, result, &mut user)
+                        }
                         Ok(1..) => session.received(&self.socket, &mut user, self.base),
                         other => {
                             let failed = failed(session, other.err());
@@ -126,6 +133,9 @@ impl SecureReceive {
                     (step, user)
                 }
             };
+            if !matches!(result, Ok(Step::More)) || self.stopped {
+                session.set_reading(false);
+            }
             match result {
                 Ok(Step::Plain(plain)) => return Poll::Ready((Ok(plain), user)),
                 Ok(Step::More) if self.stopped => {
@@ -138,6 +148,10 @@ impl SecureReceive {
             }
         }
     }
+}
+
+fn called_off(result: &io::Result<usize>) -> bool {
+    result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECANCELED))
 }
 
 /// What a raw receive without bytes means: the end without a farewell, or an error. Called off is neither.
@@ -237,6 +251,9 @@ impl Drop for SecureSend {
 /// Receives into the room of `user` what is there, without waiting; 0 is the end of the stream.
 pub(super) fn try_recv(socket: &Socket, session: &Session, user: &mut Buffer) -> Result<usize, Errno> {
     let broken = |_| Errno::CONNRESET;
+    if session.is_kernel() {
+        return try_recv_of_kernel(socket, session, user);
+    }
     loop {
         if let Some(known) = session.waiting(user) {
             return known.map_err(broken);
@@ -264,6 +281,24 @@ pub(super) fn try_recv(socket: &Socket, session: &Session, user: &mut Buffer) ->
         match step.map_err(broken)? {
             Step::Plain(plain) => return Ok(plain),
             Step::More => session.hold_behind(user, base),
+        }
+    }
+}
+
+/// Like [`try_recv`], where the kernel handles the records.
+fn try_recv_of_kernel(socket: &Socket, session: &Session, user: &mut Buffer) -> Result<usize, Errno> {
+    loop {
+        if let Some(known) = session.waiting(user) {
+            return known.map_err(|_| Errno::CONNRESET);
+        }
+        match socket.raw_try_recv(user) {
+            Err(Errno::AGAIN) => return Err(Errno::AGAIN),
+            Err(Errno::INTR) => {}
+            result => match session.received_by_kernel(socket, result.map_err(io::Error::from), user) {
+                Ok(Step::Plain(plain)) => return Ok(plain),
+                Ok(Step::More) => {}
+                Err(_) => return Err(Errno::CONNRESET),
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinion_core::config::snapshot::Ktls;
-use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::ContentType;
 
 use super::*;
 use crate::net::Driver;
@@ -22,82 +22,9 @@ use crate::tls::TlsShard;
 use crate::tls::failure::TlsFailure;
 use crate::tls::handshake::{Terms, accept, connect};
 use crate::tls::testing::{
-    self, Pair, Peer, client, connection, host, joined, on_each, pair, pattern, server, shard,
+    self, Forge, Pair, VERSIONS, accepted, client, connected, connection, end_of, filled, host, joined,
+    on_each, pair, pattern, receive, server, shard, small, suites, to_and_fro,
 };
-
-/// Becomes the server of `peer`, which shakes hands on a thread of its own.
-pub(crate) async fn accepted(
-    shard: &Rc<TlsShard>,
-    driver: Driver,
-    pair: Pair,
-    ktls: Ktls,
-) -> (Socket, Peer<ClientConnection>) {
-    let (socket, theirs) = connection(driver);
-    let config = pair.client;
-    let peer = std::thread::spawn(move || {
-        let mut peer = client(config, theirs);
-        peer.shake().unwrap();
-        peer
-    });
-    let lease = shard.slots.lease();
-    let handshakes = Arc::new(SharedCount::default());
-    let terms = Terms { timeout: Duration::from_secs(30), handshakes: &handshakes, handshakes_max: 1, ktls };
-    accept(shard, &socket, None, &lease, Arc::new(pair.server), &terms, |_| None).await.unwrap();
-    assert_eq!(handshakes.count(), 0);
-    (socket, joined(peer, shard).await)
-}
-
-/// Becomes the client of `peer`, which shakes hands on a thread of its own.
-async fn connected(
-    shard: &Rc<TlsShard>,
-    driver: Driver,
-    pair: Pair,
-    ktls: Ktls,
-) -> (Socket, Peer<ServerConnection>) {
-    let (socket, theirs) = connection(driver);
-    let config = pair.server;
-    let peer = std::thread::spawn(move || {
-        let mut peer = server(config, theirs);
-        peer.shake().unwrap();
-        peer
-    });
-    connect(shard, &socket, Arc::new(pair.client), host(), ktls, |_| None).await.unwrap();
-    (socket, joined(peer, shard).await)
-}
-
-fn small(shard: &TlsShard) -> Buffer {
-    shard.buffers.take(Size::Small).unwrap()
-}
-
-fn filled(shard: &TlsShard, bytes: &[u8]) -> Buffer {
-    let size = if bytes.len() > Size::Small.room() { Size::Large } else { Size::Small };
-    let mut buffer = shard.buffers.take(size).unwrap();
-    buffer.as_vec().extend_from_slice(bytes);
-    buffer
-}
-
-/// Receives exactly `length` bytes.
-async fn receive(shard: &TlsShard, socket: &Socket, length: usize, size: Size) -> Vec<u8> {
-    let mut all = Vec::new();
-    while all.len() < length {
-        let (received, buffer) = socket.recv(shard.buffers.take(size).unwrap()).await;
-        assert_eq!(received.unwrap(), buffer.unread().len());
-        assert!(!buffer.unread().is_empty(), "the end after {} bytes", all.len());
-        all.extend_from_slice(buffer.unread());
-    }
-    assert_eq!(all.len(), length);
-    all
-}
-
-const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
-
-fn suites(version: &SupportedProtocolVersion) -> impl Iterator<Item = SupportedCipherSuite> {
-    let version = version.version;
-    rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES
-        .iter()
-        .copied()
-        .filter(move |suite| suite.version().version == version)
-}
 
 #[test]
 fn every_suite_carries_messages_both_ways_in_both_roles() {
@@ -119,24 +46,6 @@ fn every_suite_carries_messages_both_ways_in_both_roles() {
         assert_eq!(shard.buffers.in_use(), 0);
     }
     on_each(test);
-}
-
-pub(crate) async fn to_and_fro<C, S>(shard: &TlsShard, socket: &Socket, peer: &mut Peer<C>)
-where
-    C: std::ops::DerefMut<Target = rustls::ConnectionCommon<S>>,
-    S: rustls::SideData,
-{
-    for length in [1, 2, 100, 1_000, 13_000, 16_384, 16_385, 40_000, 65_000] {
-        let message = pattern(length);
-        let (sent, rest) = send_all(socket, filled(shard, &message), |_| ()).await;
-        sent.unwrap();
-        assert!(rest.unread().is_empty());
-        assert!(peer.recv_exact(length) == message);
-        peer.send(&message);
-        assert!(receive(shard, socket, length, Size::Small).await == message);
-        peer.send(&message);
-        assert!(receive(shard, socket, length, Size::Large).await == message);
-    }
 }
 
 #[test]
@@ -377,15 +286,6 @@ fn an_end_is_told_from_a_truncation() {
     on_each(test);
 }
 
-/// How a peer's connection ended: with the farewell, or without.
-fn end_of<C, S>(peer: &mut Peer<C>) -> io::Result<usize>
-where
-    C: std::ops::DerefMut<Target = rustls::ConnectionCommon<S>>,
-    S: rustls::SideData,
-{
-    peer.recv(&mut [0; 100])
-}
-
 #[test]
 fn closing_says_so_and_resetting_does_not() {
     async fn test(driver: Driver) {
@@ -574,6 +474,38 @@ fn a_bad_record_ends_the_connection_and_the_peer_is_told() {
             let (result, _) = socket.recv(small(&shard)).await;
             assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidData);
             drop(peer);
+        }
+        assert_eq!(shard.buffers.in_use(), 0);
+    }
+    on_each(test);
+}
+
+/// The library panics when it is asked for anything while it holds part of such a message.
+#[test]
+fn a_peer_that_splits_a_handshake_message_is_cut_off() {
+    async fn test(driver: Driver) {
+        let shard = shard();
+        let key_update = [24, 0, 0, 1, 0];
+        for split in [1, 4] {
+            for busy in [false, true] {
+                let made = pair(Some(&rustls::version::TLS13), None);
+                let (socket, peer) = accepted(&shard, driver, made, Ktls::Off).await;
+                let (mut forge, mut tcp) = Forge::new(peer);
+                let data = forge.record(ContentType::ApplicationData, b"data");
+                let part = forge.record(ContentType::Handshake, &key_update[..split]);
+                let rest = forge.record(ContentType::Handshake, &key_update[split..]);
+                tcp.write_all(&[data, part].concat()).unwrap();
+                assert_eq!(receive(&shard, &socket, 4, Size::Small).await, b"data");
+                let (result, _) = socket.recv(small(&shard)).await;
+                assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidData);
+                if busy {
+                    let (sent, _) = send_all(&socket, filled(&shard, b"answer"), |_| ()).await;
+                    assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+                    let _ = tcp.write_all(&rest);
+                    assert!(socket.recv(small(&shard)).await.0.is_err());
+                }
+                finish_sending(&socket);
+            }
         }
         assert_eq!(shard.buffers.in_use(), 0);
     }

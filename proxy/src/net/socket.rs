@@ -180,6 +180,17 @@ impl Socket {
         rustix::net::recv(self, spare, RecvFlags::DONTWAIT).map(|(_, received)| received)
     }
 
+    /// Receives at most `most` bytes of what the peer's bytes are, without waiting.
+    pub(crate) fn try_recv_exactly(&self, buffer: &mut Buffer, most: usize) -> Result<usize, Errno> {
+        let bytes = buffer.as_vec();
+        let begin = bytes.len();
+        bytes.resize(begin + most, 0);
+        let received = rustix::net::recv(self, &mut bytes[begin..], RecvFlags::DONTWAIT);
+        let received = received.map(|(received, _)| received);
+        bytes.truncate(begin + received.unwrap_or(0));
+        received
+    }
+
     /// Sends unread bytes of `buffer`: as many as go at once, or with `wait` at least one. With TLS all that one
     /// buffer of records takes.
     pub(crate) fn send(&self, buffer: Buffer, wait: bool) -> Send {
@@ -192,10 +203,30 @@ impl Socket {
     }
 
     fn sending(&self, buffer: Buffer, wait: bool, lazily: bool) -> Send {
-        Send(match self.session() {
-            None => Sending::Plain(self.raw_send(buffer, wait, lazily)),
-            Some(session) => Sending::Secure(SecureSend::start(self, session, buffer, lazily)),
-        })
+        let Some(session) = self.session() else {
+            return Send(Sending::Plain(self.raw_send(buffer, wait, lazily)));
+        };
+        session.prepare_for(self, buffer.unread().len() as u64);
+        if !session.is_kernel() {
+            return Send(Sending::Secure(SecureSend::start(self, session, buffer, lazily)));
+        }
+        Send(Sending::Plain(match session.account(self, buffer.unread().len()) {
+            Ok(()) => self.kernel_send(buffer, wait),
+            Err(error) => RawSend::Over(Some((Err(error), buffer))),
+        }))
+    }
+
+    /// A send whose records the kernel makes: it refuses `MSG_WAITALL`, so that none is quiet.
+    fn kernel_send(&self, buffer: Buffer, wait: bool) -> RawSend {
+        match &self.0.driven {
+            Driven::Ring(ring) if wait => RawSend::Ring(ring.send(self, buffer)),
+            Driven::Ring(_) => RawSend::Over(Some((self.send_now(&buffer), buffer))),
+            Driven::Epoll(..) => RawSend::Epoll(self.clone(), Some(buffer)),
+        }
+    }
+
+    fn send_now(&self, buffer: &Buffer) -> io::Result<usize> {
+        Ok(rustix::net::send(self, buffer.unread(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
     }
 
     pub(super) fn raw_send(&self, buffer: Buffer, wait: bool, lazily: bool) -> RawSend {
@@ -207,8 +238,7 @@ impl Socket {
         }
         // While nobody else waits for the turn's end, a call of one's own is cheaper than ending it.
         if !lazily && task::alone() {
-            let sent = rustix::net::send(self, buffer.unread(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            return RawSend::Over(Some((sent.map_err(io::Error::from), buffer)));
+            return RawSend::Over(Some((self.send_now(&buffer), buffer)));
         }
         RawSend::Ring(ring.send_quietly(self, buffer))
     }
@@ -226,7 +256,7 @@ impl Socket {
 
     /// Whether the kernel may move its bytes to or from a pipe: they are plaintext for it.
     pub(crate) fn may_splice(&self) -> bool {
-        self.session().is_none()
+        self.session().is_none_or(Session::may_splice)
     }
 
     /// Waits until a receive would not block: with TLS until there is plaintext, the end or an error. Dropping the future loses nothing.
@@ -255,6 +285,15 @@ impl Socket {
     /// When the driver can't wait for it.
     pub(crate) async fn writable(&self) -> io::Result<()> {
         self.ready(true).await
+    }
+
+    /// Waits until bytes of the peer are there, whatever they are.
+    ///
+    /// # Errors
+    ///
+    /// When the driver can't wait for it.
+    pub(crate) async fn raw_readable(&self) -> io::Result<()> {
+        self.ready(false).await
     }
 
     async fn ready(&self, write: bool) -> io::Result<()> {
@@ -328,7 +367,9 @@ impl RawReceive {
                 let (Driven::Epoll(_, watched), Some(buffer)) = (&socket.0.driven, place.as_mut()) else {
                     return Poll::Pending;
                 };
-                let room = buffer.room();
+                // The kernel ends a receive at a record that is not data, whatever follows.
+                let ends_early = socket.session().is_some_and(Session::is_kernel);
+                let room = if ends_early { 0 } else { buffer.room() };
                 let result = std::task::ready!(watched.poll_call(cx, false, room, || {
                     let spare = spare_capacity(buffer.as_vec());
                     rustix::net::recv(&*socket, spare, RecvFlags::empty()).map(|(_, received)| received)

@@ -16,6 +16,7 @@
 //!
 //! Not here: who is trusted and which certificate is shown (the configurations that are passed in).
 
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,8 @@ use super::TlsShard;
 use super::engine::{self, Records, record_bytes};
 use super::facts::{Alpn, TlsFacts};
 use super::failure::TlsFailure;
-use super::session::{Engine, Session};
+use super::kernel::probe::kernel;
+use super::session::{Engine, Promoted, Session};
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::{finish_sending, send_all};
@@ -44,6 +46,7 @@ use crate::shard::lease::Lease;
 use crate::shard::link::SharedCount;
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
+use crate::sys::ktls;
 
 /// The first bytes of records (RFC 8446 section 5.1): ChangeCipherSpec, alert, handshake, data.
 const RECORD_KINDS: std::ops::RangeInclusive<u8> = 20..=23;
@@ -117,15 +120,13 @@ async fn serve(
     }
     shard.stats.tls.handshaking.inc();
     let _counted = InProgress(terms.handshakes, shard);
+    prepare(socket, terms.ktls)?;
     let mut pump = Pump::new(shard, socket, early)?;
     let sni = pump.hello().await?;
     let mut conn = UnbufferedServerConnection::new(config)?;
     pump.run(&mut conn).await?;
     let facts = Arc::new(facts(&conn, sni, identify)?);
-    let session =
-        Session::new(Engine::Server(Box::new(conn)), facts.clone(), place(terms.ktls), shard, pump.inc);
-    socket.secure(session);
-    Ok(facts)
+    settle(shard, socket, Engine::Server(Box::new(conn)), facts, terms.ktls, pump.inc).await
 }
 
 /// Becomes the client of the endpoint on `socket`, which must be `name`. How long that may take is the
@@ -163,20 +164,44 @@ async fn ask(
         _ => None,
     };
     let mut conn = UnbufferedClientConnection::new(config, name)?;
+    prepare(socket, ktls)?;
     let mut pump = Pump::new(shard, socket, None)?;
     pump.run(&mut conn).await?;
     let facts = Arc::new(facts(&conn, sni, identify)?);
-    let session = Session::new(Engine::Client(Box::new(conn)), facts.clone(), place(ktls), shard, pump.inc);
-    socket.secure(session);
+    settle(shard, socket, Engine::Client(Box::new(conn)), facts, ktls, pump.inc).await
+}
+
+/// Puts the finished handshake's session under the socket.
+async fn settle(
+    shard: &Rc<TlsShard>,
+    socket: &Socket,
+    engine: Engine,
+    facts: Arc<TlsFacts>,
+    ktls: Ktls,
+    early: Buffer,
+) -> Result<Arc<TlsFacts>, TlsFailure> {
+    let place = match ktls {
+        Ktls::Off => TlsPlace::Off,
+        Ktls::Auto | Ktls::On => kernel().place(ktls, facts.version, facts.suite),
+    };
+    socket.secure(Session::new(engine, facts.clone(), place, shard, early));
+    if ktls == Ktls::On
+        && let Some(session) = socket.session()
+    {
+        // Data may ride behind the handshake's last message, cut anywhere.
+        while session.promote(socket) == Promoted::Part {
+            socket.raw_readable().await?;
+        }
+    }
     Ok(facts)
 }
 
-/// Where the records of a connection begin to be handled.
-fn place(ktls: Ktls) -> TlsPlace {
-    match ktls {
-        Ktls::Off => TlsPlace::Off,
-        Ktls::Auto | Ktls::On => TlsPlace::NoKernelTls,
+/// The kernel must know of it before the peer can end its direction.
+fn prepare(socket: &Socket, ktls: Ktls) -> Result<(), TlsFailure> {
+    if ktls == Ktls::On && kernel().refusal().is_none() && ktls::install(socket.as_fd()).is_err() {
+        return Err(TlsReason::Kernel.into());
     }
+    Ok(())
 }
 
 fn count(

@@ -16,6 +16,7 @@ mod engine;
 pub(crate) mod facts;
 pub(crate) mod failure;
 pub(crate) mod handshake;
+pub(crate) mod kernel;
 pub(crate) mod session;
 pub(crate) mod steps;
 #[cfg(test)]

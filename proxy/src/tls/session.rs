@@ -14,28 +14,26 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pinion_core::telemetry::tls::TlsPlace;
-use rustix::net::{SendFlags, sockopt};
+use rustix::net::SendFlags;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 
 use super::TlsShard;
 use super::engine::{self, CONTROL_ROOM, Opened, RECORD_CONTENT_MAX, RECORD_OVERHEAD};
 use super::facts::TlsFacts;
+use super::kernel::Kernel;
 use crate::net::buffers::Size;
-use crate::net::clock;
-use crate::net::send;
 use crate::net::socket::Socket;
-use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
 
-/// How long a peer that reads nothing may keep a farewell waiting.
-const FAREWELL_TIME: Duration = Duration::from_secs(10);
+mod farewell;
+mod kernel;
+
+pub(crate) use kernel::Promoted;
 
 /// Who turns records into plaintext.
 pub(crate) enum Engine {
@@ -43,7 +41,9 @@ pub(crate) enum Engine {
     Server(Box<UnbufferedServerConnection>),
     /// The library, as the client.
     Client(Box<UnbufferedClientConnection>),
-    /// The connection has left for another shard.
+    /// The kernel.
+    Kernel(Box<Kernel>),
+    /// Nobody any more: the connection has left for another shard, or was lost on its way to the kernel.
     Gone,
 }
 
@@ -89,6 +89,8 @@ pub(crate) struct Session {
     unsettled: Cell<bool>,
     /// Bytes of plaintext moved either way.
     moved: Cell<u64>,
+    /// A receive is in flight.
+    reading: Cell<bool>,
     place: Cell<TlsPlace>,
     facts: Arc<TlsFacts>,
     shard: Rc<TlsShard>,
@@ -131,6 +133,7 @@ impl Session {
             control: RefCell::default(),
             unsettled: Cell::new(false),
             moved: Cell::new(0),
+            reading: Cell::new(false),
             place: Cell::new(place),
             facts,
             shard: shard.clone(),
@@ -150,7 +153,7 @@ impl Session {
         let opened = match &mut *self.engine.borrow_mut() {
             Engine::Server(conn) => engine::open(&mut **conn, bytes, at, &mut control),
             Engine::Client(conn) => engine::open(&mut **conn, bytes, at, &mut control),
-            Engine::Gone => Opened::default(),
+            Engine::Kernel(_) | Engine::Gone => Opened::default(),
         };
         if opened.control {
             self.unsettled.set(true);
@@ -186,6 +189,11 @@ impl Session {
     /// Whether a receive would end at once: with plaintext, at the end, or with an error.
     pub(crate) fn is_ready(&self) -> bool {
         self.held.borrow().plain > 0 || self.end.get() != End::None
+    }
+
+    /// Whether the peer has said that it is done, and nothing of it is left.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.end.get() == End::Closed && self.held.borrow().plain == 0
     }
 
     /// What a receive gives without asking the socket: plaintext, the end, or an error.
@@ -358,6 +366,9 @@ impl Session {
 
     /// Receives, without waiting, until there is something to take; `false` when nothing is there.
     pub(crate) fn fill(&self, socket: &Socket) -> bool {
+        if self.is_kernel() {
+            return self.kernel_is_ready(socket);
+        }
         while !self.is_ready() {
             let part = self.held.borrow_mut().buffer.take();
             let part = match part {
@@ -420,7 +431,7 @@ impl Session {
         let sealed = match &mut *self.engine.borrow_mut() {
             Engine::Server(conn) => engine::seal(&mut **conn, &plain[..content], out.as_vec()),
             Engine::Client(conn) => engine::seal(&mut **conn, &plain[..content], out.as_vec()),
-            Engine::Gone => Err(engine::NotSealed::Over),
+            Engine::Kernel(_) | Engine::Gone => Err(engine::NotSealed::Over),
         };
         if sealed.is_err() {
             self.sending.set(Sending::Over);
@@ -459,66 +470,6 @@ impl Session {
                 self.sending.set(Sending::Over);
             }
         }
-    }
-}
-
-/// How a direction's end is said.
-impl Session {
-    /// Ends the sending direction: the peer is told (close_notify), then the socket ends.
-    pub(crate) fn finish(&self, socket: &Socket) {
-        let Some(farewell) = self.seal_end() else {
-            send::end_raw(socket);
-            return;
-        };
-        match rustix::net::send(socket, &farewell, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => self.finish_later(socket, farewell, 0),
-            Ok(sent) if sent < farewell.len() => self.finish_later(socket, farewell, sent),
-            _ => send::end_raw(socket),
-        }
-    }
-
-    /// The peer's buffers are full: a task waits until it takes the rest, for a limited time.
-    fn finish_later(&self, socket: &Socket, farewell: Vec<u8>, mut sent: usize) {
-        let (socket, lease) = (socket.clone(), self.shard.slots.lease());
-        crate::net::spawn(async move {
-            lease.cut_both(Lane::Write, clock::now().after(FAREWELL_TIME), &socket);
-            while sent < farewell.len() && socket.writable().await.is_ok() {
-                match rustix::net::send(&socket, &farewell[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-                {
-                    Ok(more) => sent += more,
-                    Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                    Err(_) => break,
-                }
-            }
-            send::end_raw(&socket);
-        });
-    }
-
-    /// The connection's last sign of life, as far as it goes without waiting. A connection that is to be
-    /// reset says nothing: for the peer that would be a proper end.
-    pub(crate) fn farewell(&self, fd: BorrowedFd<'_>) {
-        if self.may_seal()
-            && !matches!(sockopt::socket_linger(fd), Ok(Some(_)))
-            && let Some(farewell) = self.seal_end()
-        {
-            let _ = rustix::net::send(fd, &farewell, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        }
-    }
-
-    /// The farewell's record, once.
-    // ALLOC: once a connection.
-    fn seal_end(&self) -> Option<Vec<u8>> {
-        if !self.may_seal() {
-            return None;
-        }
-        self.sending.set(Sending::Over);
-        let mut out = self.control.take();
-        let sealed = match &mut *self.engine.borrow_mut() {
-            Engine::Server(conn) => engine::seal_end(&mut **conn, &mut out),
-            Engine::Client(conn) => engine::seal_end(&mut **conn, &mut out),
-            Engine::Gone => Err(engine::NotSealed::Over),
-        };
-        sealed.ok().map(|()| out)
     }
 }
 

@@ -5,18 +5,27 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use pinion_core::config::snapshot::Ktls;
 use pinion_core::telemetry::ShardStats;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::ServerSessionMemoryCache;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, SupportedCipherSuite,
+    SupportedProtocolVersion,
+};
 
 use super::TlsShard;
+use super::handshake::{Terms, accept, connect};
 use crate::net::Driver;
-use crate::net::buffers::BufferPool;
+use crate::net::buffers::{BufferPool, Size};
+use crate::net::send::send_all;
 use crate::net::socket::Socket;
 use crate::net::{clock, reactor};
+use crate::shard::link::SharedCount;
 use crate::shard::slots::Slots;
+use crate::sys::buffer::Buffer;
 
 /// The host of every test's certificate.
 pub(crate) const HOST: &str = "a.example";
@@ -208,4 +217,144 @@ pub(crate) async fn joined<T>(thread: std::thread::JoinHandle<T>, shard: &TlsSha
         lease.sleep(std::time::Duration::from_millis(1)).await;
     }
     thread.join().unwrap()
+}
+
+/// Becomes the server of `peer`, which shakes hands on a thread of its own.
+pub(crate) async fn accepted(
+    shard: &Rc<TlsShard>,
+    driver: Driver,
+    pair: Pair,
+    ktls: Ktls,
+) -> (Socket, Peer<ClientConnection>) {
+    let (socket, theirs) = connection(driver);
+    let config = pair.client;
+    let peer = std::thread::spawn(move || {
+        let mut peer = client(config, theirs);
+        peer.shake().unwrap();
+        peer
+    });
+    let lease = shard.slots.lease();
+    let handshakes = Arc::new(SharedCount::default());
+    let terms = Terms { timeout: Duration::from_secs(30), handshakes: &handshakes, handshakes_max: 1, ktls };
+    accept(shard, &socket, None, &lease, Arc::new(pair.server), &terms, |_| None).await.unwrap();
+    assert_eq!(handshakes.count(), 0);
+    (socket, joined(peer, shard).await)
+}
+
+/// Becomes the client of `peer`, which shakes hands on a thread of its own.
+pub(crate) async fn connected(
+    shard: &Rc<TlsShard>,
+    driver: Driver,
+    pair: Pair,
+    ktls: Ktls,
+) -> (Socket, Peer<ServerConnection>) {
+    let (socket, theirs) = connection(driver);
+    let config = pair.server;
+    let peer = std::thread::spawn(move || {
+        let mut peer = server(config, theirs);
+        peer.shake().unwrap();
+        peer
+    });
+    connect(shard, &socket, Arc::new(pair.client), host(), ktls, |_| None).await.unwrap();
+    (socket, joined(peer, shard).await)
+}
+
+/// An empty small buffer.
+pub(crate) fn small(shard: &TlsShard) -> Buffer {
+    shard.buffers.take(Size::Small).unwrap()
+}
+
+/// A buffer of `bytes`.
+pub(crate) fn filled(shard: &TlsShard, bytes: &[u8]) -> Buffer {
+    let size = if bytes.len() > Size::Small.room() { Size::Large } else { Size::Small };
+    let mut buffer = shard.buffers.take(size).unwrap();
+    buffer.as_vec().extend_from_slice(bytes);
+    buffer
+}
+
+/// Receives exactly `length` bytes.
+pub(crate) async fn receive(shard: &TlsShard, socket: &Socket, length: usize, size: Size) -> Vec<u8> {
+    let mut all = Vec::new();
+    while all.len() < length {
+        let (received, buffer) = socket.recv(shard.buffers.take(size).unwrap()).await;
+        assert_eq!(received.unwrap(), buffer.unread().len());
+        assert!(!buffer.unread().is_empty(), "the end after {} bytes", all.len());
+        all.extend_from_slice(buffer.unread());
+    }
+    assert_eq!(all.len(), length);
+    all
+}
+
+/// Sends messages of many lengths both ways.
+pub(crate) async fn to_and_fro<C, S>(shard: &TlsShard, socket: &Socket, peer: &mut Peer<C>)
+where
+    C: std::ops::DerefMut<Target = rustls::ConnectionCommon<S>>,
+    S: rustls::SideData,
+{
+    for length in [1, 2, 100, 1_000, 13_000, 16_384, 16_385, 40_000, 65_000] {
+        let message = pattern(length);
+        let (sent, rest) = send_all(socket, filled(shard, &message), |_| ()).await;
+        sent.unwrap();
+        assert!(rest.unread().is_empty());
+        assert!(peer.recv_exact(length) == message);
+        peer.send(&message);
+        assert!(receive(shard, socket, length, Size::Small).await == message);
+        peer.send(&message);
+        assert!(receive(shard, socket, length, Size::Large).await == message);
+    }
+}
+
+/// Both versions.
+pub(crate) const VERSIONS: [&SupportedProtocolVersion; 2] =
+    [&rustls::version::TLS12, &rustls::version::TLS13];
+
+/// The library's suites of `version`.
+pub(crate) fn suites(version: &SupportedProtocolVersion) -> impl Iterator<Item = SupportedCipherSuite> {
+    let version = version.version;
+    rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES
+        .iter()
+        .copied()
+        .filter(move |suite| suite.version().version == version)
+}
+
+/// How a peer's connection ended: with the farewell, or without.
+pub(crate) fn end_of<C, S>(peer: &mut Peer<C>) -> io::Result<usize>
+where
+    C: std::ops::DerefMut<Target = rustls::ConnectionCommon<S>>,
+    S: rustls::SideData,
+{
+    peer.recv(&mut [0; 100])
+}
+
+/// Seals records of any kind and content, with the keys of a connection of TLS 1.3.
+pub(crate) struct Forge {
+    encrypter: Box<dyn rustls::crypto::cipher::MessageEncrypter>,
+    record: u64,
+}
+
+impl Forge {
+    /// Takes over a client's sending side.
+    #[expect(deprecated, reason = "the connection is not used any more")]
+    pub(crate) fn new(peer: Peer<ClientConnection>) -> (Self, TcpStream) {
+        use rustls::ConnectionTrafficSecrets as Secrets;
+        let suite = peer.tls.negotiated_cipher_suite().and_then(|suite| suite.tls13()).unwrap();
+        let (record, secrets) = peer.tls.dangerous_extract_secrets().unwrap().tx;
+        let (Secrets::Aes128Gcm { key, iv }
+        | Secrets::Aes256Gcm { key, iv }
+        | Secrets::Chacha20Poly1305 { key, iv }) = secrets
+        else {
+            panic!("an unknown suite");
+        };
+        (Forge { encrypter: suite.aead_alg.encrypter(key, iv), record }, peer.tcp)
+    }
+
+    /// One record.
+    pub(crate) fn record(&mut self, kind: rustls::ContentType, content: &[u8]) -> Vec<u8> {
+        use rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
+        let version = rustls::ProtocolVersion::TLSv1_2;
+        let plain = OutboundPlainMessage { typ: kind, version, payload: OutboundChunks::Single(content) };
+        let sealed = self.encrypter.encrypt(plain, self.record).unwrap();
+        self.record += 1;
+        sealed.encode()
+    }
 }
