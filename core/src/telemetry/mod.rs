@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod names;
 pub mod record;
 pub mod stats;
+pub mod tls;
 
 pub use ledger::{Ledger, Phase};
 pub use record::AccessEntry;

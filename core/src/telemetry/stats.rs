@@ -10,6 +10,7 @@
 
 use super::counters::{Counter, Gauge};
 use super::histogram::Histogram;
+use super::tls::TlsStats;
 use crate::fault::Fault;
 
 /// Where relayed bytes go.
@@ -87,6 +88,8 @@ pub struct ShardStats {
     pub connections_rebalanced: Counter,
     /// Requests that ended with each fault, by [`Fault::index`].
     pub faults: [Counter; Fault::COUNT],
+    /// Handshakes, keys, and who handles the records.
+    pub tls: TlsStats,
 }
 
 impl Default for ShardStats {
@@ -108,6 +111,7 @@ impl Default for ShardStats {
             parked_out: Counter::new(),
             connections_rebalanced: Counter::new(),
             faults: [const { Counter::new() }; Fault::COUNT],
+            tls: TlsStats::default(),
         }
     }
 }
