@@ -233,7 +233,7 @@ fn tls(page: &mut Page, parts: &[Report]) {
     for part in parts {
         page.sample(family, &[part.kind, &part.name], u64::from(part.is_current));
     }
-    let family = &names::TLS_HANDSHAKES_ACTIVE;
+    let family = &names::LISTENER_TLS_HANDSHAKES_ACTIVE;
     page.head(family);
     for part in parts.iter().filter(|part| part.kind == "listener") {
         page.sample(family, &[&part.name], part.handshakes);

@@ -15,12 +15,13 @@ use arc_swap::ArcSwap;
 use pinion_core::config::snapshot::{Address, ClusterTls, Ktls};
 use pinion_core::tls::{CertDetails, PeerIdentity};
 use rustls::client::Resumption;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, Error};
 
 use super::context::{self, Builder, Expiry, certificate_files, trust_files};
 use super::files::FileSet;
+use super::handshake::Shown;
 use super::identity::identity;
 use super::material::Finding;
 use super::verify::{PeerRefused, PeerVerifier};
@@ -176,16 +177,15 @@ impl ClientContext {
     /// with the reason.
     pub(crate) fn admit(
         &self,
-        chain: &[CertificateDer<'_>],
+        shown: Shown<'_>,
         name: &ServerName<'_>,
-        resumed: bool,
     ) -> Result<Option<PeerIdentity>, Error> {
-        let Some((leaf, rest)) = chain.split_first() else { return Ok(None) };
-        if resumed {
+        let Some((leaf, rest)) = shown.chain.split_first() else { return Ok(None) };
+        if shown.resumed {
             let again = self.verifier.server(leaf, rest, Some(name), UnixTime::now());
             again.map_err(|_| PeerRefused::NoLongerGood)?;
         }
-        Ok(identity(chain, &[], CertDetails::default()))
+        Ok(identity(shown.chain, &[], CertDetails::default()))
     }
 
     /// When certificates and roots expire, one a file.

@@ -15,23 +15,23 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pinion_core::config::snapshot::{ClientCertificate, Ktls, Listener, ListenerTls, TlsMode};
+use pinion_core::config::snapshot::{ClientCertificate, Listener, ListenerTls, TlsMode};
 use pinion_core::tls::{CertDetails, PeerIdentity};
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::UnixTime;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig};
 
 use super::context::{self, Builder, Expiry, certificate_files, trust_files};
 use super::files::FileSet;
+use super::handshake::{Shown, Terms};
 use super::identity::identity;
 use super::material::{Finding, OwnCertificate};
 use super::verify::{PeerRefused, PeerVerifier};
+use crate::shard::link::SharedCount;
 
 /// The TLS of one listener over reloads of its files.
 pub(crate) struct ServerTls {
@@ -39,7 +39,7 @@ pub(crate) struct ServerTls {
     pub(super) settings: ServerSettings,
     current: ArcSwap<ServerContext>,
     /// Handshakes at work, all shards.
-    handshakes: AtomicU64,
+    handshakes: Arc<SharedCount>,
 }
 
 /// What of a listener its TLS depends on.
@@ -67,7 +67,7 @@ impl ServerTls {
     pub(super) fn load(settings: ServerSettings, findings: &mut Vec<Finding>) -> Option<Self> {
         let context = ServerContext::load(&settings, None, findings)?;
         let current = ArcSwap::from_pointee(context);
-        Some(ServerTls { settings, current, handshakes: AtomicU64::new(0) })
+        Some(ServerTls { settings, current, handshakes: Arc::default() })
     }
 
     /// The context for a handshake that begins now.
@@ -80,18 +80,15 @@ impl ServerTls {
         self.settings.tls.mode == TlsMode::Permissive
     }
 
-    /// How long a handshake may take.
-    pub(crate) fn handshake_timeout(&self) -> Duration {
-        self.settings.tls.handshake_timeout
-    }
-
-    /// A place among the handshakes at work, unless all are taken.
-    pub(crate) fn begin_handshake(self: &Arc<Self>) -> Option<HandshakePlace> {
-        let most = self.settings.tls.handshakes_max;
-        self.handshakes
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| (count < most).then_some(count + 1))
-            .ok()?;
-        Some(HandshakePlace(Arc::clone(self)))
+    /// What is demanded of a handshake.
+    pub(crate) fn terms(&self) -> Terms<'_> {
+        let tls = &self.settings.tls;
+        Terms {
+            timeout: tls.handshake_timeout,
+            handshakes: &self.handshakes,
+            handshakes_max: tls.handshakes_max,
+            ktls: tls.ktls,
+        }
     }
 
     /// Every file that is needed.
@@ -101,7 +98,7 @@ impl ServerTls {
 
     /// Handshakes at work, all shards.
     pub(crate) fn handshakes(&self) -> u64 {
-        self.handshakes.load(Ordering::Relaxed)
+        self.handshakes.count()
     }
 
     /// Reads the files again. A set that differs and can be used comes in; one that can't is kept out and
@@ -124,21 +121,10 @@ impl ServerTls {
     }
 }
 
-/// A handshake's place among those of its listener, given up on drop.
-pub(crate) struct HandshakePlace(Arc<ServerTls>);
-
-impl Drop for HandshakePlace {
-    fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// What handshakes of one moment are made with.
 pub(crate) struct ServerContext {
     /// For rustls.
     pub(crate) config: Arc<ServerConfig>,
-    /// When the kernel takes the records.
-    pub(crate) ktls: Ktls,
     details: CertDetails,
     certificates: Arc<Certificates>,
     verifier: Option<Arc<PeerVerifier>>,
@@ -211,7 +197,6 @@ impl ServerContext {
         }
         Some(ServerContext {
             config: Arc::new(config),
-            ktls: tls.ktls,
             details: settings.details,
             certificates,
             verifier,
@@ -224,21 +209,16 @@ impl ServerContext {
     /// Who the client is, by the chain it showed, of which rustls has verified what was shown in this
     /// handshake. `None` without a certificate. The certificate of a resumed session is judged again: it may
     /// have expired since. Refused with the reason.
-    pub(crate) fn admit(
-        &self,
-        chain: &[CertificateDer<'_>],
-        sni: Option<&str>,
-        resumed: bool,
-    ) -> Result<Option<PeerIdentity>, Error> {
-        let (Some(verifier), Some((leaf, rest))) = (&self.verifier, chain.split_first()) else {
+    pub(crate) fn admit(&self, shown: Shown<'_>) -> Result<Option<PeerIdentity>, Error> {
+        let (Some(verifier), Some((leaf, rest))) = (&self.verifier, shown.chain.split_first()) else {
             return Ok(None);
         };
-        if resumed {
+        if shown.resumed {
             verifier.client(leaf, rest, UnixTime::now()).map_err(|_| PeerRefused::NoLongerGood)?;
         }
-        let by = self.certificates.own_uris(sni);
+        let by = self.certificates.own_uris(shown.sni);
         let unreadable = Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
-        identity(chain, by, self.details).map(Some).ok_or(unreadable)
+        identity(shown.chain, by, self.details).map(Some).ok_or(unreadable)
     }
 
     /// When certificates and roots expire, one a file.

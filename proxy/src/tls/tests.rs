@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Error, HandshakeKind, ServerConnection};
 
 use super::client::ClientTls;
+use super::handshake::Shown;
 use super::server::ServerTls;
 use super::store::TlsStore;
 use super::verify::PeerRefused;
@@ -114,9 +115,9 @@ impl Done {
 
     /// What the server makes of its client.
     fn admit(&self, server: &ServerTls) -> Result<Option<PeerIdentity>, Error> {
+        let Some(chain) = self.server.peer_certificates() else { return Ok(None) };
         let resumed = self.server.handshake_kind() == Some(HandshakeKind::Resumed);
-        let chain = self.server.peer_certificates().unwrap_or_default();
-        server.current().admit(chain, self.server.server_name(), resumed)
+        server.current().admit(Shown { chain, sni: self.server.server_name(), resumed })
     }
 }
 
@@ -164,7 +165,7 @@ fn refusal(result: Result<Done, (&'static str, Error)>) -> String {
     match result {
         Ok(_) => "nobody".to_owned(),
         Err((side, error)) => match PeerRefused::of(&error) {
-            Some(refused) => format!("{side}: {}", refused.label()),
+            Some(refused) => format!("{side}: {}", refused.reason().label()),
             None => {
                 let text = format!("{error:?}");
                 let end = text.find(" {").unwrap_or(text.len());

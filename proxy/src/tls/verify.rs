@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use pinion_core::tls::reason::TlsReason;
 use pinion_core::tls::{IdentityMatch, TrustDomain};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -46,20 +47,28 @@ pub(crate) enum PeerRefused {
 }
 
 impl PeerRefused {
-    /// The label of the metric: a word of a closed list.
-    pub(crate) const fn label(&self) -> &'static str {
+    /// The kind of the failure.
+    pub(crate) const fn reason(&self) -> TlsReason {
         match self {
-            PeerRefused::NotPermitted(_) => "peer_not_permitted",
-            PeerRefused::NoSvid(_) => "bad_certificate",
-            PeerRefused::UnknownTrustDomain(_) => "unknown_ca",
-            PeerRefused::NoLongerGood => "expired",
+            PeerRefused::NotPermitted(_) => TlsReason::PeerNotPermitted,
+            PeerRefused::NoSvid(_) => TlsReason::BadCertificate,
+            PeerRefused::UnknownTrustDomain(_) => TlsReason::UnknownCa,
+            PeerRefused::NoLongerGood => TlsReason::Expired,
         }
     }
 
     /// The refusal inside an error of rustls, if it is one.
     pub(crate) fn of(error: &Error) -> Option<&PeerRefused> {
         match error {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => inner.downcast_ref(),
+            Error::InvalidCertificate(what) => Self::within(what),
+            _ => None,
+        }
+    }
+
+    /// The refusal inside what rustls says of a certificate, if it is one.
+    pub(crate) fn within(what: &CertificateError) -> Option<&PeerRefused> {
+        match what {
+            CertificateError::Other(OtherError(inner)) => inner.downcast_ref(),
             _ => None,
         }
     }

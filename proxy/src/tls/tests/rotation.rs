@@ -116,7 +116,7 @@ fn a_resumed_session_whose_certificate_is_no_longer_good_is_refused() {
     let expired = ca.issue_odd(&["me.example"], Odd { expired: true, ..Odd::default() });
     let server = world.server(&format!("{}client_ca = \"ca.pem\"", pair("s")));
     let chain: Vec<_> = super::super::files::sections(expired.chain.as_bytes()).unwrap();
-    let refused = server.current().admit(&chain, None, true).unwrap_err();
+    let refused = server.current().admit(Shown { chain: &chain, sni: None, resumed: true }).unwrap_err();
     assert_eq!(PeerRefused::of(&refused), Some(&PeerRefused::NoLongerGood));
 }
 
@@ -136,18 +136,4 @@ fn what_did_not_change_is_carried_over() {
     assert!(Arc::ptr_eq(&tls(&old), &tls(&new)));
     let third = world.compile(&text.replace("[listeners.tls]", "[listeners.tls]\ntickets = false"));
     assert!(TlsStore::load(&third, Some(&old)).is_err(), "new settings need files that work");
-}
-
-#[test]
-fn handshakes_at_work_are_bounded() {
-    let (world, ca) = (World::new(), Authority::new("root"));
-    world.identity("s", &ca.issue(&["a.example"]));
-    let server = world.server(&format!("{}handshakes_max = 2", pair("s")));
-    let first = server.begin_handshake().unwrap();
-    let second = server.begin_handshake().unwrap();
-    assert!(server.begin_handshake().is_none());
-    drop(first);
-    assert!(server.begin_handshake().is_some());
-    drop(second);
-    assert_eq!(server.handshakes(), 0);
 }
