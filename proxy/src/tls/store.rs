@@ -13,7 +13,7 @@ use pinion_core::config::snapshot::{Snapshot, TlsOwner};
 use pinion_core::config::{Problems, Severity};
 
 use super::client::ClientTls;
-use super::context::Expiry;
+pub(crate) use super::context::Expiry;
 use super::material::Finding;
 use super::server::{ServerSettings, ServerTls};
 
