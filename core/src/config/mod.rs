@@ -32,5 +32,7 @@ mod stream_tests;
 mod suggest;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_tls;
 mod units;
 mod values;

@@ -139,6 +139,11 @@ families! {
     LOG_WRITTEN: Counter "pinion_log_written_total" "" [] "Access log records written";
     LOG_WRITE_ERRORS: Counter "pinion_log_write_errors_total" "" [] "Failed writes to, and failed openings of, the access log";
 
+    TLS_CERTIFICATE_EXPIRY: Gauge "pinion_tls_certificate_expiry_timestamp_seconds" "seconds" ["kind" "name" "file"] "When the first certificate of a file in force expires, in Unix time";
+    TLS_RELOADS: Counter "pinion_tls_reloads_total" "" ["kind" "name" "result"] "Changes of a listener's or cluster's TLS files that came into force or were kept out";
+    TLS_LAST_RELOAD_SUCCESSFUL: Gauge "pinion_tls_last_reload_successful" "" ["kind" "name"] "1 if the TLS files are in force as they now are, 0 if older ones are";
+    LISTENER_TLS_HANDSHAKES_ACTIVE: Gauge "pinion_listener_tls_handshakes_active" "" ["listener"] "TLS handshakes in progress, which `handshakes_max` bounds";
+
     PROCESS_CPU: Counter "process_cpu_seconds_total" "seconds" [] "User and system CPU time of the process";
     PROCESS_RESIDENT_MEMORY: Gauge "process_resident_memory_bytes" "bytes" [] "Resident memory of the process";
     PROCESS_OPEN_FDS: Gauge "process_open_fds" "" [] "Open file descriptors of the process";

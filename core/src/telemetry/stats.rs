@@ -11,6 +11,7 @@
 use super::counters::{Counter, Gauge};
 use super::histogram::Histogram;
 use super::http2::Http2Stats;
+use super::tls::TlsStats;
 use crate::fault::Fault;
 
 /// Where relayed bytes go.
@@ -90,6 +91,8 @@ pub struct ShardStats {
     pub faults: [Counter; Fault::COUNT],
     /// HTTP/2 connections, by [`Side`](super::http2::Side).
     pub http2: [Http2Stats; 2],
+    /// Handshakes, keys, and who handles the records.
+    pub tls: TlsStats,
 }
 
 impl Default for ShardStats {
@@ -112,6 +115,7 @@ impl Default for ShardStats {
             connections_rebalanced: Counter::new(),
             faults: [const { Counter::new() }; Fault::COUNT],
             http2: Default::default(),
+            tls: TlsStats::default(),
         }
     }
 }

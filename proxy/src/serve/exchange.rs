@@ -16,7 +16,7 @@ use std::task::Poll;
 
 use pinion_core::fault::{Fault, Party};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::h1::encode::{Forwarding, encode_request};
+use pinion_core::http::h1::encode::{ClientCert, Forwarding, encode_request};
 use pinion_core::http::{Framing, Method};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
@@ -388,6 +388,7 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
         request_id: options.request_id.then(|| new_request_id(call, request_id)),
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
         upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
+        client_cert: ClientCert::new(options.client_cert, None),
     }
 }
 
