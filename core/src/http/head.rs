@@ -121,6 +121,8 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2; its heads have the form of HTTP/1.1.
+    Http2,
 }
 
 /// One field line.
@@ -136,6 +138,8 @@ pub struct Field {
     pub hop: bool,
     /// The line is exactly `name: value`, with one space, and may be copied as it is.
     pub canonical: bool,
+    /// HTTP/2: it is never to be compressed, here and further on (RFC 7541 section 6.2.3).
+    pub sensitive: bool,
 }
 
 /// The field lines of one head, inline.
@@ -151,6 +155,7 @@ const NO_FIELD: Field = Field {
     known: Known::Other,
     hop: false,
     canonical: false,
+    sensitive: false,
 };
 
 impl Fields {
@@ -287,6 +292,8 @@ pub struct RequestHead {
     pub expect_continue: bool,
     /// The Upgrade field's value when `Connection: upgrade` came with it, on HTTP/1.1, without a body.
     pub upgrade: Option<Span>,
+    /// The protocol of an extended CONNECT (RFC 8441), which asks for what [`Self::upgrade`] then says, too.
+    pub protocol: Option<Span>,
 }
 
 impl RequestHead {
@@ -309,6 +316,7 @@ impl RequestHead {
             keep_alive: true,
             expect_continue: false,
             upgrade: None,
+            protocol: None,
         }
     }
 

@@ -21,7 +21,7 @@ use super::super::head::{
 use super::super::known::Mask;
 pub use forwarded::Forwarding;
 
-mod forwarded;
+pub(crate) mod forwarded;
 
 /// How a response is framed for its client; see `conn`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub fn encode_response(
     edits: &HeaderEdits,
 ) {
     debug_assert!(
-        frame.framing != Framing::Chunked || frame.version == Version::Http11,
+        frame.framing != Framing::Chunked || frame.version != Version::Http10,
         "HTTP/1.0 knows no chunks"
     );
     status_line(out, head.status, head.reason.of(bytes));
@@ -181,7 +181,7 @@ pub fn encode_chunk_size(out: &mut Vec<u8>, size: usize) {
 }
 
 /// No content and no Content-Length (RFC 9110 section 8.6).
-const fn is_bodiless(status: u16) -> bool {
+pub(crate) const fn is_bodiless(status: u16) -> bool {
     status < 200 || status == 204
 }
 
@@ -269,13 +269,17 @@ fn append_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
 fn body_fields(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::None | Framing::UntilClose => {}
-        Framing::Length(length) => {
-            out.extend_from_slice(b"Content-Length: ");
-            decimal(out, length);
-            out.extend_from_slice(b"\r\n");
-        }
+        Framing::Length(length) => length_field(out, length),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+}
+
+/// Content-Length.
+#[inline]
+pub(crate) fn length_field(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, length);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Connection and Upgrade of a message that offers or takes these protocols.
@@ -292,7 +296,7 @@ fn upgrade_fields<'a>(out: &mut Vec<u8>, protocols: impl Iterator<Item = &'a [u8
 #[inline]
 fn connection_field(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
     match (version, keep_alive) {
-        (Version::Http11, true) => {}
+        (Version::Http11 | Version::Http2, true) => {}
         (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
     }
@@ -324,7 +328,7 @@ fn decimal(out: &mut Vec<u8>, number: u64) {
 }
 
 /// The usual phrase for the statuses we answer with (RFC 9110 section 15); empty for others.
-const fn reason_phrase(status: u16) -> &'static [u8] {
+pub(crate) const fn reason_phrase(status: u16) -> &'static [u8] {
     match status {
         200 => b"OK",
         201 => b"Created",

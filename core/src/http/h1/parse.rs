@@ -77,6 +77,7 @@ pub fn parse_request(
     };
     let window = &window[..len];
     head.skip = skip;
+    head.protocol = None;
     head.len = len;
     settle_host(window, head, &facts)?;
     settle_request(window, head, &facts)?;
@@ -336,7 +337,7 @@ fn settle_request(bytes: &[u8], head: &mut RequestHead, facts: &Facts) -> Result
         }
     }
     match head.version {
-        Version::Http11 => {
+        Version::Http11 | Version::Http2 => {
             head.keep_alive = !facts.close;
             head.expect_continue = facts.expects;
             head.upgrade = if head.framing.has_body() { None } else { facts.upgrade() };
@@ -389,7 +390,7 @@ fn settle_response(
         _ => declared.unwrap_or(Framing::UntilClose),
     };
     head.keep_alive = match head.version {
-        Version::Http11 => !facts.close,
+        Version::Http11 | Version::Http2 => !facts.close,
         Version::Http10 => facts.keep_alive && !facts.close,
     } && head.framing != Framing::UntilClose;
     head.upgrade = facts.upgrade();

@@ -35,7 +35,7 @@ pub struct Forwarding<'a> {
 
 /// The forwarded fields that are written anew instead of being copied.
 #[inline]
-pub(super) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
+pub(crate) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
     let mut skip = Known::XForwardedFor.bit();
     if !fwd.trusted {
         skip |= Known::XForwardedProto.bit()
@@ -50,7 +50,7 @@ pub(super) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
 }
 
 /// X-Forwarded-*, Forwarded, Via and X-Request-Id. An edit that sets or removes one has the last word.
-pub(super) fn append(
+pub(crate) fn append(
     out: &mut Vec<u8>,
     bytes: &[u8],
     head: &RequestHead,
@@ -78,7 +78,11 @@ pub(super) fn append(
         forwarded_element(out, authority, fwd);
     }
     if fwd.via && wanted(b"via") {
-        let version: &[u8] = if head.version == Version::Http10 { b"1.0 pinion" } else { b"1.1 pinion" };
+        let version: &[u8] = match head.version {
+            Version::Http10 => b"1.0 pinion",
+            Version::Http11 => b"1.1 pinion",
+            Version::Http2 => b"2.0 pinion",
+        };
         line(out, b"Via", version);
     }
     if let Some(id) = fwd.request_id
