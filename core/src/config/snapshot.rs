@@ -16,11 +16,19 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::http2::{ClusterProtocol, Http2};
 use super::problem::Problems;
 use crate::balance::Balance;
 use crate::http::Upgrades;
 use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
+use crate::tls::CertDetails;
+
+pub use proxy_header::{AcceptHeader, SendHeader, SendValues};
+pub use tls::*;
+
+mod proxy_header;
+mod tls;
 
 /// One whole configuration in force.
 #[derive(Debug)]
@@ -37,6 +45,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// Clusters by [`ClusterIndex`], in the order written.
     pub clusters: Box<[Arc<Cluster>]>,
+    /// Where the document names files of TLS.
+    pub tls_files: Box<[TlsFile]>,
     /// What is odd but allowed; shown by `check` and logged at a reload.
     pub warnings: Problems,
 }
@@ -238,6 +248,12 @@ pub struct Listener {
     pub half_close: bool,
     /// What requests may upgrade to.
     pub upgrades: Upgrades,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
+    /// TLS on the port; `None` is plain text.
+    pub tls: Option<ListenerTls>,
+    /// Whether and of whom connections may begin with a PROXY header.
+    pub proxy_protocol: Option<AcceptHeader>,
 }
 
 impl Listener {
@@ -255,6 +271,12 @@ pub enum Protocol {
     Auto,
     /// HTTP/1.0 and HTTP/1.1.
     Http1,
+    /// HTTP/2 alone.
+    Http2,
+    /// Bytes, passed on unread.
+    Tcp,
+    /// TLS, passed on after a look at the name that the client asks for.
+    TlsPassthrough,
 }
 
 impl Protocol {
@@ -263,7 +285,30 @@ impl Protocol {
         match self {
             Protocol::Auto => "auto",
             Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
+            Protocol::Tcp => "tcp",
+            Protocol::TlsPassthrough => "tls-passthrough",
         }
+    }
+
+    /// Whether HTTP/1 requests are taken.
+    pub const fn takes_http1(self) -> bool {
+        matches!(self, Protocol::Auto | Protocol::Http1)
+    }
+
+    /// Whether HTTP/2 requests are taken.
+    pub const fn takes_http2(self) -> bool {
+        matches!(self, Protocol::Auto | Protocol::Http2)
+    }
+
+    /// Bytes are passed on; requests are not read.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::TlsPassthrough)
+    }
+
+    /// Server names are seen although nothing is decrypted.
+    pub const fn sees_names(self) -> bool {
+        matches!(self, Protocol::TlsPassthrough)
     }
 }
 
@@ -311,6 +356,10 @@ pub struct Forwarding {
     pub via: bool,
     /// Send `X-Request-Id`.
     pub request_id: bool,
+    /// Whether `X-Forwarded-Client-Cert` goes upstream, and whose.
+    pub client_cert: ForwardClientCert,
+    /// What it says of the client's certificate.
+    pub client_cert_details: CertDetails,
 }
 
 /// `[[clusters]]`: endpoints that serve the same.
@@ -328,6 +377,14 @@ pub struct Cluster {
     pub timeouts: ClusterTimeouts,
     /// How much it asks of them.
     pub limits: ClusterLimits,
+    /// What is spoken to them.
+    pub protocol: ClusterProtocol,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
+    /// TLS to endpoints; `None` is plain text.
+    pub tls: Option<ClusterTls>,
+    /// What connections to them begin with.
+    pub proxy_protocol: Option<SendHeader>,
 }
 
 /// One address of a cluster.

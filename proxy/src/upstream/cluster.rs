@@ -12,7 +12,10 @@ use pinion_core::rng::Rng;
 use pinion_core::telemetry::{ClusterStats, EndpointStats};
 
 use super::Upstreams;
+use super::shared::{Connections, Spoken};
+use crate::h2::stream::Stream;
 use crate::shard::link::{ShardTables, SharedCount};
+use crate::tls::client::ClientTls;
 
 /// One endpoint on one shard.
 pub(crate) struct EndpointState {
@@ -20,9 +23,18 @@ pub(crate) struct EndpointState {
     /// The address as text, for the access log.
     pub(crate) name: Box<str>,
     pub(crate) ledger: RefCell<PoolLedger>,
+    /// Its HTTP/2 connections.
+    pub(crate) shared: Connections,
     /// Requests in hand, for balancing.
     pub(crate) load: Cell<u32>,
     pub(crate) stats: Arc<EndpointStats>,
+}
+
+impl EndpointState {
+    /// What its connections speak, as far as that is known before one is made.
+    pub(crate) fn speaks(&self, cluster: &ClusterState) -> Option<Spoken> {
+        self.shared.speaks(cluster.cluster.protocol)
+    }
 }
 
 /// One cluster on one shard.
@@ -30,6 +42,8 @@ pub(crate) struct ClusterState {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) endpoints: Box<[Rc<EndpointState>]>,
     pub(crate) stats: Arc<ClusterStats>,
+    /// The TLS to its endpoints; `None` is plain text.
+    pub(crate) tls: Option<Arc<ClientTls>>,
     /// Connections of all shards.
     pub(crate) connections: Arc<SharedCount>,
     /// Waiting requests of all shards.
@@ -48,6 +62,7 @@ impl ClusterState {
                 address: endpoint.address.clone(),
                 name: endpoint.address.to_string().into(),
                 ledger: RefCell::new(PoolLedger::new(limits)),
+                shared: Connections::default(),
                 load: Cell::new(0),
                 stats: stats.clone(),
             });
@@ -60,6 +75,7 @@ impl ClusterState {
         ClusterState {
             endpoints,
             stats: tables.clusters[place].clone(),
+            tls: tables.tls_clusters.get(place).cloned().flatten(),
             connections: tables.cluster_connections[place].clone(),
             waiting: tables.cluster_pending[place].clone(),
             // The limit is the whole proxy's, kept by `waiting`.
@@ -67,6 +83,11 @@ impl ClusterState {
             picker: RefCell::new(Picker::new(&weights, cluster.balance, seed)),
             cluster,
         }
+    }
+
+    /// A place on a shared connection of any endpoint.
+    pub(crate) fn stream(&self) -> Option<(Stream, Rc<EndpointState>)> {
+        self.endpoints.iter().find_map(|endpoint| Some((endpoint.shared.stream(None)?, endpoint.clone())))
     }
 
     /// The endpoint that takes the next request; `avoid` is one that just failed.

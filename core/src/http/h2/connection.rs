@@ -296,6 +296,14 @@ impl Connection {
             && self.reading == Reading::Head
     }
 
+    /// A head, the preface or another frame has begun to come, and its end has not.
+    pub fn is_unfinished(&self) -> bool {
+        !self.greeted
+            || self.head_len > 0
+            || self.block_of.is_some()
+            || matches!(self.reading, Reading::Whole(_))
+    }
+
     /// Nothing more can happen: it was given up, or it drains and has no stream left. Once `out` is sent, it is closed.
     pub fn is_over(&self) -> bool {
         let draining = matches!(self.drain, Drain::Above(_)) || self.peer_last.is_some();

@@ -28,6 +28,12 @@ impl Key {
     pub const fn id(self) -> u32 {
         self.id
     }
+
+    /// A small number that no other stream of the connection has while this one is there, for tables beside
+    /// the machine.
+    pub const fn place(self) -> usize {
+        self.place as usize
+    }
 }
 
 /// No slot.
