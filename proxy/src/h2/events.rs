@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use pinion_core::fault::Fault;
 use pinion_core::http::h2::frame::ErrorCode;
-use pinion_core::http::h2::head::BlockError;
 use pinion_core::http::h2::{ConnectionError, Event, Key, Scratch};
 use pinion_core::telemetry::Side;
 

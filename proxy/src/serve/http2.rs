@@ -33,7 +33,7 @@ use crate::shard::tables::Tables;
 /// The connection that streams share, as the tables in force see it.
 pub(crate) struct Front {
     /// Holds the connection's place in the counts.
-    first: Rc<Downstream>,
+    _first: Rc<Downstream>,
     current: RefCell<Rc<Downstream>>,
 }
 
@@ -41,12 +41,7 @@ impl Front {
     // ALLOC: once a connection.
     pub(crate) fn new(connection: Box<Downstream>) -> Rc<Self> {
         let first: Rc<Downstream> = Rc::from(connection);
-        Rc::new(Front { current: RefCell::new(first.clone()), first })
-    }
-
-    /// The connection as it was when it began to speak HTTP/2.
-    pub(crate) fn connection(&self) -> &Rc<Downstream> {
-        &self.first
+        Rc::new(Front { current: RefCell::new(first.clone()), _first: first })
     }
 
     /// The connection as `tables` see it, and whether they still name its listener.
