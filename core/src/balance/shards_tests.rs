@@ -79,9 +79,7 @@ impl World {
 
     /// One period in which each connection does its work, more or less by `noise` percent.
     fn period(&mut self, noise: u64) {
-        let jitter = |rate: u64, rng: &mut Rng| {
-            rate * (100 - noise + rng.below(2 * noise + 1)) / 100
-        };
+        let jitter = |rate: u64, rng: &mut Rng| rate * (100 - noise + rng.below(2 * noise + 1)) / 100;
         let seen: Vec<Vec<u64>> = self
             .shards
             .iter()
@@ -133,7 +131,10 @@ fn uneven_connections_come_near_to_even_and_moves_end() {
         (0..300).for_each(|_| world.period(5));
         let most = world.work().into_iter().max().unwrap_or(0);
         let fair = total / shards as u64;
-        assert!(most <= (fair * 3 / 2).max(largest) + WORK_MIN, "seed {seed}: {most} of {fair}, largest {largest}");
+        assert!(
+            most <= (fair * 3 / 2).max(largest) + WORK_MIN,
+            "seed {seed}: {most} of {fair}, largest {largest}"
+        );
         let settled = world.moves;
         (0..300).for_each(|_| world.period(5));
         assert!(world.moves - settled <= 12, "seed {seed}: {} moves in 300 periods", world.moves - settled);
