@@ -79,7 +79,9 @@ pub fn beginning(work: &[u64], connections: &[u64], mine: usize) -> Option<usize
     let share = |part: u64, whole: u64| if whole == 0 { 0 } else { (part << 16) / whole };
     let worked = if all < WORK_MIN { 0 } else { all };
     let cost = |at: usize| share(work[at], worked) + share(connections[at], every);
-    let coldest = (0..work.len()).min_by_key(|&at| (cost(at), at != mine, at))?;
+    // Of equally cold ones the next in the round, so that shards do not all think of the same.
+    let round = (0..work.len()).map(|step| (mine + step) % work.len());
+    let coldest = round.min_by_key(|&at| cost(at))?;
     // A part of an equal share: below, staying is cheaper than going.
     let margin = (1 << 16) / work.len().max(1) as u64 / 2;
     (cost(mine) > cost(coldest) + margin).then_some(coldest)
