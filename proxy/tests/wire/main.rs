@@ -28,6 +28,8 @@ mod drain;
 mod duplex;
 mod endurance;
 mod framing;
+mod h2_peer;
+mod h2_placement;
 mod heads;
 mod interim;
 mod limits;
