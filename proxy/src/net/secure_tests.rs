@@ -189,7 +189,7 @@ fn an_idle_receive_is_not_surprised_by_tickets_but_by_the_end() {
                 peer.shake().unwrap();
                 peer
             });
-            connect(&shard, &socket, Arc::new(made.client), host(), Ktls::Off, |_| None).await.unwrap();
+            connect(&shard, &socket, Arc::new(made.client), host(), Ktls::Off, |_| Ok(None)).await.unwrap();
             let mut receiver = Receiver::new(socket.clone());
             receiver.start(small(&shard));
             let mut peer = joined(peer, &shard).await;
@@ -557,7 +557,7 @@ async fn refused(
     let lease = shard.slots.lease();
     let handshakes = Arc::new(SharedCount::default());
     let terms = Terms { timeout, handshakes: &handshakes, handshakes_max: 1, ktls: Ktls::Off };
-    let made = accept(shard, &socket, None, &lease, Arc::new(pair.server), &terms, |_| None).await;
+    let made = accept(shard, &socket, None, &lease, Arc::new(pair.server), &terms, |_| Ok(None)).await;
     assert_eq!(handshakes.count(), 0);
     drop(socket);
     joined(peer, shard).await;
@@ -627,7 +627,7 @@ fn failed_handshakes_have_reasons_and_the_peer_learns_its_own() {
         let lease = shard.slots.lease();
         let handshakes = Arc::new(SharedCount::default());
         let terms = Terms { timeout: LONG, handshakes: &handshakes, handshakes_max: 0, ktls: Ktls::Off };
-        let made = accept(&shard, &socket, None, &lease, Arc::new(made().server), &terms, |_| None).await;
+        let made = accept(&shard, &socket, None, &lease, Arc::new(made().server), &terms, |_| Ok(None)).await;
         assert_eq!(made.unwrap_err().label(), "too_many");
         let stats = &shard.stats.tls;
         assert_eq!(stats.failures[0].iter().map(|count| count.get()).sum::<u64>(), 9);

@@ -8,6 +8,8 @@ use std::io;
 use pinion_core::tls::reason::TlsReason;
 use rustls::{CertificateError, Error, PeerIncompatible};
 
+use super::verify::PeerRefused;
+
 /// Why there is no TLS connection.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsFailure {
@@ -48,7 +50,10 @@ impl From<io::Error> for TlsFailure {
 impl fmt::Display for TlsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.error {
-            Some(error) => write!(f, "{} ({error})", self.reason.words()),
+            Some(error) => match PeerRefused::of(error) {
+                Some(refused) => write!(f, "{} ({refused})", self.reason.words()),
+                None => write!(f, "{} ({error})", self.reason.words()),
+            },
             None => f.write_str(self.reason.words()),
         }
     }
@@ -104,7 +109,7 @@ fn reason_of_certificate(what: &CertificateError) -> TlsReason {
             TlsReason::NameMismatch
         }
         CertificateError::ApplicationVerificationFailure => TlsReason::PeerNotPermitted,
-        _ => TlsReason::BadCertificate,
+        _ => PeerRefused::within(what).map_or(TlsReason::BadCertificate, PeerRefused::reason),
     }
 }
 
@@ -113,6 +118,7 @@ mod tests {
     use rustls::AlertDescription;
 
     use super::*;
+    use crate::tls::identity::NoSvid;
 
     #[test]
     fn what_rustls_says_becomes_a_label() {
@@ -130,6 +136,10 @@ mod tests {
                 "peer_not_permitted",
             ),
             (Error::InvalidCertificate(CertificateError::BadSignature), "bad_certificate"),
+            (PeerRefused::NotPermitted("a".into()).into(), "peer_not_permitted"),
+            (PeerRefused::NoSvid(NoSvid::NoUri).into(), "bad_certificate"),
+            (PeerRefused::UnknownTrustDomain("a".into()).into(), "unknown_ca"),
+            (PeerRefused::NoLongerGood.into(), "expired"),
             (Error::NoCertificatesPresented, "no_client_certificate"),
             (Error::NoApplicationProtocol, "no_shared_protocol"),
             (Error::General("no server certificate chain resolved".into()), "unknown_name"),

@@ -30,7 +30,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::ConnectionState;
-use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{ClientConfig, Error, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::TlsShard;
 use super::engine::{self, Records, record_bytes};
@@ -58,6 +58,16 @@ content-length: 52\r\nconnection: close\r\n\r\nThe client sent an HTTP request t
 /// How much more of such a client is read and thrown away.
 const PLAIN_HTTP_BYTES: usize = 64 * 1024;
 
+/// What the peer has shown of itself.
+pub(crate) struct Shown<'a> {
+    /// Its certificates, its own first; verified, or those of the session that is resumed.
+    pub(crate) chain: &'a [CertificateDer<'static>],
+    /// The name that the client has asked for.
+    pub(crate) sni: Option<&'a str>,
+    /// An earlier session is resumed.
+    pub(crate) resumed: bool,
+}
+
 /// What a listener demands of handshakes, beside what the library's configuration says.
 pub(crate) struct Terms<'a> {
     /// How long one may take.
@@ -81,7 +91,7 @@ impl Drop for InProgress<'_> {
 }
 
 /// Becomes the server of a client on `socket`; `early` are bytes that were received already. Takes the lane
-/// `Read` for its time. `identify` reads the client's certificates.
+/// `Read` for its time. `identify` reads the client's certificates; what it refuses is no connection.
 ///
 /// # Errors
 ///
@@ -93,7 +103,7 @@ pub(crate) async fn accept(
     lease: &Lease,
     config: Arc<ServerConfig>,
     terms: &Terms<'_>,
-    identify: impl FnOnce(&[CertificateDer<'static>]) -> Option<PeerIdentity>,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
 ) -> Result<Arc<TlsFacts>, TlsFailure> {
     let begun = clock::now();
     lease.cut_both(Lane::Read, begun.after(terms.timeout), socket);
@@ -113,7 +123,7 @@ async fn serve(
     early: Option<Buffer>,
     config: Arc<ServerConfig>,
     terms: &Terms<'_>,
-    identify: impl FnOnce(&[CertificateDer<'static>]) -> Option<PeerIdentity>,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
 ) -> Result<Arc<TlsFacts>, TlsFailure> {
     if !terms.handshakes.try_take(terms.handshakes_max) {
         return Err(TlsReason::TooMany.into());
@@ -141,7 +151,7 @@ pub(crate) async fn connect(
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     ktls: Ktls,
-    identify: impl FnOnce(&[CertificateDer<'static>]) -> Option<PeerIdentity>,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
 ) -> Result<Arc<TlsFacts>, TlsFailure> {
     let begun = clock::now();
     shard.stats.tls.handshaking.inc();
@@ -157,7 +167,7 @@ async fn ask(
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     ktls: Ktls,
-    identify: impl FnOnce(&[CertificateDer<'static>]) -> Option<PeerIdentity>,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
 ) -> Result<Arc<TlsFacts>, TlsFailure> {
     let sni = match &name {
         ServerName::DnsName(name) => Some(name.as_ref().into()),
@@ -227,11 +237,16 @@ fn count(
 fn facts<C: Records>(
     conn: &C,
     sni: Option<Box<str>>,
-    identify: impl FnOnce(&[CertificateDer<'static>]) -> Option<PeerIdentity>,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
 ) -> Result<TlsFacts, TlsFailure> {
     let common = conn.common();
     let (Some(version), Some(suite)) = (common.protocol_version(), common.negotiated_cipher_suite()) else {
         return Err(TlsReason::Internal.into());
+    };
+    let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
+    let peer = match common.peer_certificates() {
+        Some(chain) => identify(Shown { chain, sni: sni.as_deref(), resumed })?,
+        None => None,
     };
     Ok(TlsFacts {
         version,
@@ -239,8 +254,8 @@ fn facts<C: Records>(
         group: common.negotiated_key_exchange_group().map(|group| group.name()),
         alpn: common.alpn_protocol().map(Alpn::of),
         sni,
-        resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
-        peer: common.peer_certificates().and_then(identify),
+        resumed,
+        peer,
     })
 }
 

@@ -236,7 +236,7 @@ pub(crate) async fn accepted(
     let lease = shard.slots.lease();
     let handshakes = Arc::new(SharedCount::default());
     let terms = Terms { timeout: Duration::from_secs(30), handshakes: &handshakes, handshakes_max: 1, ktls };
-    accept(shard, &socket, None, &lease, Arc::new(pair.server), &terms, |_| None).await.unwrap();
+    accept(shard, &socket, None, &lease, Arc::new(pair.server), &terms, |_| Ok(None)).await.unwrap();
     assert_eq!(handshakes.count(), 0);
     (socket, joined(peer, shard).await)
 }
@@ -255,7 +255,7 @@ pub(crate) async fn connected(
         peer.shake().unwrap();
         peer
     });
-    connect(shard, &socket, Arc::new(pair.client), host(), ktls, |_| None).await.unwrap();
+    connect(shard, &socket, Arc::new(pair.client), host(), ktls, |_| Ok(None)).await.unwrap();
     (socket, joined(peer, shard).await)
 }
 
