@@ -5,6 +5,7 @@
 mod admin;
 mod boot;
 mod config;
+mod h2;
 mod net;
 #[cfg(debug_assertions)]
 mod plant;

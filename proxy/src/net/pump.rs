@@ -162,7 +162,7 @@ async fn splice(
 }
 
 /// Lets every other task that is ready run first.
-async fn next_turn() {
+pub(crate) async fn next_turn() {
     let mut waited = false;
     poll_fn(|cx| {
         if waited {

@@ -23,6 +23,8 @@ use super::collect::{Collected, Named};
 use super::quantile::buckets;
 use crate::tls::store::Report;
 
+mod http2;
+
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -83,6 +85,7 @@ pub(crate) fn render(collected: &Collected<'_>, format: Format) -> String {
     clusters(&mut page, collected);
     endpoints(&mut page, collected);
     shards(&mut page, &collected.shards);
+    http2::http2(&mut page, &collected.shards);
     log(&mut page, collected);
     tls(&mut page, &collected.tls);
     process(&mut page, collected);
@@ -114,6 +117,7 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
     page.sums(&names::LISTENER_CONNECTIONS_REFUSED, all, |stats| stats.connections_refused.get());
     page.sums(&names::LISTENER_TUNNELS, all, |stats| stats.tunnels_total.get());
     page.sums(&names::LISTENER_TUNNELS_ACTIVE, all, |stats| stats.tunnels_active.get());
+    page.histograms(&names::LISTENER_TUNNEL_DURATION, all, |stats| &stats.tunnel_duration);
     page.sums(&names::LISTENER_UPGRADES_STRIPPED, all, |stats| stats.upgrades_stripped.get());
     page.sums(&names::LISTENER_RECEIVED_BYTES, all, |stats| stats.received_bytes.get());
     page.sums(&names::LISTENER_SENT_BYTES, all, |stats| stats.sent_bytes.get());
@@ -122,6 +126,7 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
 fn routes(page: &mut Page, collected: &Collected<'_>) {
     page.classes(&names::ROUTE_RESPONSES, &collected.routes, |stats| &stats.responses);
     page.histograms(&names::ROUTE_DURATION, &collected.routes, |stats| &stats.duration);
+    page.sums(&names::ROUTE_CONNECTIONS, &collected.routes, |stats| stats.connections_total.get());
 }
 
 fn clusters(page: &mut Page, collected: &Collected<'_>) {
@@ -139,6 +144,11 @@ fn clusters(page: &mut Page, collected: &Collected<'_>) {
     page.sums(&names::CLUSTER_PENDING_TIMEOUTS, all, |stats| stats.pending_timeouts.get());
     page.sums(&names::CLUSTER_RETRIES, all, |stats| stats.retries.get());
     page.sums(&names::CLUSTER_STALE_RETRIES, all, |stats| stats.stale_retries.get());
+    page.sums(&names::CLUSTER_TUNNELS, all, |stats| stats.tunnels_total.get());
+    page.sums(&names::CLUSTER_TUNNELS_ACTIVE, all, |stats| stats.tunnels_active.get());
+    page.sums(&names::CLUSTER_TUNNEL_SENT_BYTES, all, |stats| stats.tunnel_sent_bytes.get());
+    page.sums(&names::CLUSTER_TUNNEL_RECEIVED_BYTES, all, |stats| stats.tunnel_received_bytes.get());
+    page.histograms(&names::CLUSTER_TUNNEL_DURATION, all, |stats| &stats.tunnel_duration);
 }
 
 fn endpoints(page: &mut Page, collected: &Collected<'_>) {

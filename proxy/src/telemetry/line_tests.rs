@@ -48,6 +48,7 @@ fn entry() -> AccessEntry<'static> {
         user_agent: b"curl/8",
         forwarded_for: b"",
         request_id: b"abc",
+        proxy: b"",
         tls_version: b"TLSv1.3",
         tls_cipher: b"TLS_AES_128_GCM_SHA256",
         server_name: b"my-service",
@@ -67,7 +68,8 @@ fn a_json_line_is_as_documented() {
         r#""upstream_connection_reused":true,"downstream_remote_address":"127.0.0.1:50000","#,
         r#""x_forwarded_for":null,"user_agent":"curl/8","request_id":"abc","downstream_tls_version":"TLSv1.3","#,
         r#""downstream_tls_cipher":"TLS_AES_128_GCM_SHA256","requested_server_name":"my-service","#,
-        r#""downstream_peer_uri_san":"spiffe://example.org/a","downstream_peer_subject":null,"config_generation":3,"#,
+        r#""downstream_peer_uri_san":"spiffe://example.org/a","downstream_peer_subject":null,"#,
+        r#""proxy_protocol":null,"config_generation":3,"#,
         r#""ledger":{"codec":1,"route":1,"pool":0,"connect":1,"exchange":1000,"respond":10},"#,
         r#""truncated":false}"#,
         "\n"

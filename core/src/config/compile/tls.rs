@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::super::http2::ClusterProtocol;
 use super::super::problem::Problems;
 use super::super::read::{At, Entries};
-use super::super::schema::{self, CertDetail, ClusterProtocol, Document, OneOrMore};
+use super::super::schema::{self, CertDetail, Document, OneOrMore};
 use super::super::snapshot::{
     CertificateFiles, CipherSuite, ClientCertificate, Cluster, ClusterTls, Group, Listener, ListenerTls,
     Protocol, Roots, SYSTEM_ROOTS, TlsFile, TlsOwner, TlsParameters, TlsVersion, Trust,
@@ -225,6 +226,8 @@ fn of_cluster(
     }
     let speaks: &[&str] = match protocol {
         ClusterProtocol::Http1 => &["http/1.1"],
+        ClusterProtocol::Http2 => &["h2"],
+        ClusterProtocol::Auto => &["h2", "http/1.1"],
     };
     ClusterTls {
         server_name: tls.server_name.as_ref().map(|name| name.value.to_ascii_lowercase().into()),

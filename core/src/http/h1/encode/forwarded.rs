@@ -70,7 +70,7 @@ impl<'a> ClientCert<'a> {
 
 /// The forwarded fields that are written anew instead of being copied.
 #[inline]
-pub(super) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
+pub(crate) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
     let mut skip = Known::XForwardedFor.bit();
     if !fwd.trusted {
         skip |= Known::XForwardedProto.bit()
@@ -88,7 +88,7 @@ pub(super) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
 }
 
 /// X-Forwarded-*, Forwarded, Via and X-Request-Id. An edit that sets or removes one has the last word.
-pub(super) fn append(
+pub(crate) fn append(
     out: &mut Vec<u8>,
     bytes: &[u8],
     head: &RequestHead,
