@@ -114,6 +114,7 @@ fn settings(side: Side) -> Settings {
         keepalive_timeout: Duration::from_secs(10),
         max_age: None,
         streams: 100,
+        host: Box::default(),
     }
 }
 

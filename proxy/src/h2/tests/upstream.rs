@@ -119,8 +119,15 @@ async fn ask(shard: &Rc<Shard>, content: &[u8]) -> Result<Vec<u8>, Fault> {
     let lease = shard.slots.lease();
     let (idle, _peer) = pair(shard.driver);
     let client = Client::Socket { socket: &idle, half_close: false };
-    let want =
-        Want { cluster: &cluster, avoid: None, fresh: false, until: Instant::NEVER, client, preface: &[] };
+    let want = Want {
+        cluster: &cluster,
+        avoid: None,
+        fresh: false,
+        until: Instant::NEVER,
+        client,
+        preface: &[],
+        host: "",
+    };
     let mut ledger = Ledger::begin(clock::now());
     let got = pool::acquire(shard, &lease, &mut ledger, &want).await;
     let Got { link, .. } = got.map_err(|(fault, _)| fault)?;
