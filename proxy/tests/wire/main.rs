@@ -15,6 +15,8 @@
     reason = "what a test helper can't do fails the test; helpers are shared by test programs"
 )]
 
+#[path = "../support/pki.rs"]
+mod pki;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire/mod.rs"]
@@ -39,5 +41,8 @@ mod retry;
 mod reuse;
 mod routing;
 mod timeouts;
+mod tls;
+mod tls_identity;
+mod tls_rotation;
 mod tunnel_ends;
 mod tunnels;
