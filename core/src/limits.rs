@@ -45,6 +45,9 @@ pub const DETECT_BYTES_MAX: usize = 24;
 pub const LISTENER_CONNECTIONS_DEFAULT: u64 = 65_536;
 /// Connections of the whole proxy. Key `connections` of `[proxy]`.
 pub const PROXY_CONNECTIONS_DEFAULT: u64 = 262_144;
+/// TLS handshakes of one listener at a time, whole proxy: further connections are closed. Each holds some 40 KiB of
+/// buffers until it is done. Key `handshakes_max`.
+pub const LISTENER_HANDSHAKES_DEFAULT: u64 = 4_096;
 /// Upstream connections of one cluster, whole proxy: requests beyond wait. Key `connections`.
 pub const CLUSTER_CONNECTIONS_DEFAULT: u64 = 1_024;
 /// Requests that may wait for an upstream connection, per cluster, whole proxy: 503 `UO`. Key `pending`.
@@ -65,6 +68,14 @@ pub const HEADER_BYTES_MIN: usize = 1024;
 pub const URI_BYTES_MIN: usize = 128;
 /// Bytes of a listener's, route's or cluster's name: they label metrics. Refused by `check`.
 pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of one file of certificates, keys, bundles or revocation lists: a larger one is refused by `check`.
+/// The lists of public authorities have up to some 10 MiB.
+pub const TLS_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Certificates of one listener: their names are looked up in a table, but each is read at every reload.
+/// Refused by `check`.
+pub const LISTENER_CERTIFICATES_MAX: usize = 4_096;
+/// Bytes of an ALPN protocol name (RFC 7301 section 3.1). Refused by `check`.
+pub const ALPN_BYTES_MAX: usize = 255;
 /// Bytes of one compiled regular expression: a larger one is refused by `check`. A repeated
 /// character class costs some 100 bytes a time, a Unicode one some 15 KiB.
 pub const REGEX_PROGRAM_BYTES_MAX: usize = 1024 * 1024;

@@ -24,7 +24,7 @@ use super::problem::Problems;
 use super::read::{At, read_section};
 use super::schema::{self, Document};
 use super::snapshot::{
-    AccessLogPath, AccessLogSettings, Address, Cluster, Listener, ProxySettings, Snapshot,
+    AccessLogPath, AccessLogSettings, Address, Cluster, Listener, ProxySettings, Snapshot, TlsFile,
 };
 use super::units::Time;
 use crate::limits;
@@ -37,6 +37,7 @@ mod listeners;
 mod proxy_header;
 mod routes;
 mod streams;
+mod tls;
 
 /// Compiles `text`, which is called `file` in messages.
 ///
@@ -93,15 +94,18 @@ struct Draft {
     listeners: Vec<Listener>,
     clusters: Vec<Cluster>,
     routes: Vec<RouteSpec>,
+    tls_files: Vec<TlsFile>,
 }
 
 impl Draft {
     fn of(document: &Document, base_dir: &Path, problems: &mut Problems) -> Self {
         let proxy = proxy(&document.proxy, base_dir, problems);
-        let listeners = listeners::compile(&document.listeners, &document.proxy.admin, base_dir, problems);
-        let clusters = clusters::compile(&document.clusters, &listeners, base_dir, problems);
+        let mut listeners =
+            listeners::compile(&document.listeners, &document.proxy.admin, base_dir, problems);
+        let mut clusters = clusters::compile(&document.clusters, &listeners, base_dir, problems);
+        let tls_files = tls::compile(document, &mut listeners, &mut clusters, base_dir, problems);
         let routes = routes::compile(document, problems);
-        Draft { proxy, listeners, clusters, routes }
+        Draft { proxy, listeners, clusters, routes, tls_files }
     }
 
     fn finish(
@@ -112,7 +116,7 @@ impl Draft {
         previous: Option<&Snapshot>,
         warnings: Problems,
     ) -> Snapshot {
-        let Draft { proxy, mut listeners, mut clusters, mut routes } = self;
+        let Draft { proxy, mut listeners, mut clusters, mut routes, tls_files } = self;
         for listener in &mut listeners {
             listener.id = ids.listener(&listener.name, &listener.address);
         }
@@ -136,6 +140,7 @@ impl Draft {
             }),
             routes,
             clusters: share(clusters, previous.map(|previous| &*previous.clusters), |cluster| cluster.id.0),
+            tls_files: tls_files.into(),
             warnings,
         }
     }

@@ -14,16 +14,18 @@ use super::problem::Problems;
 use super::read::{
     At, Entries, Fields, Preset, Property, Read, Section, read_section, section, section_schema, wrong_type,
 };
-use super::snapshot::{AccessLogFormat, Address, DriverChoice, Protocol};
+use super::snapshot::{AccessLogFormat, Address, DriverChoice, ForwardClientCert, Protocol};
 use super::units::{Size, Time};
 use crate::balance::Balance;
 use crate::limits;
 
 pub(super) use kinds::*;
 pub(super) use proxy_header::*;
+pub(super) use tls::*;
 
 mod kinds;
 mod proxy_header;
+mod tls;
 
 const fn seconds(seconds: u64) -> Time {
     Time(Duration::from_secs(seconds))
@@ -98,9 +100,8 @@ section! {
         sub limits: ListenerLimits;
         /// Headers about the client, and whose to believe.
         sub forwarding: Forwarding;
-    }
-    later {
-        "tls": "TLS",
+        /// TLS on the port. Plain text when the table is absent.
+        may tls: ListenerTls;
     }
 }
 
@@ -151,6 +152,11 @@ section! {
         has via: bool = false;
         /// Send `X-Request-Id`.
         has request_id: bool = false;
+        /// Whether `X-Forwarded-Client-Cert` goes upstream, and whose.
+        has client_cert: ForwardClientCert = ForwardClientCert::Sanitize;
+        /// What it says of the client's certificate beside its hash.
+        has client_cert_details: Vec<At<CertDetail>> =
+            [CertDetail::Subject, CertDetail::Uri, CertDetail::Dns].into_iter().map(At::preset).collect();
     }
 }
 
@@ -159,9 +165,9 @@ section! {
     Route = "[[routes]]" {
         /// The route's name in metrics and logs, unique. Default: derived from its conditions.
         may name: String;
-        /// The listeners it exists on. Default: every HTTP listener; with `sni` every one that passes TLS on.
+        /// The listeners it exists on. Default: every HTTP listener; with `sni` every one that sees server names.
         may listeners: Vec<At<String>>;
-        /// Server names that TLS clients ask for: exact, `*.example.com` or `*`. For listeners that pass TLS on.
+        /// Server names that TLS clients ask for: exact, `*.example.com` or `*`. For connections that are passed on.
         may sni: Vec<At<String>>;
         /// Hosts: exact, `*.example.com` or `*`. The port of a request's host is ignored. Default: every host.
         may hosts: Vec<At<String>>;
@@ -300,9 +306,8 @@ section! {
         sub timeouts: ClusterTimeouts;
         /// How much the cluster asks of endpoints.
         sub limits: ClusterLimits;
-    }
-    later {
-        "tls": "TLS to endpoints",
+        /// TLS to endpoints. Plain text when the table is absent.
+        may tls: ClusterTls;
     }
 }
 

@@ -21,9 +21,13 @@ use crate::balance::Balance;
 use crate::http::Upgrades;
 use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
+use crate::tls::CertDetails;
+
 pub use proxy_header::{AcceptHeader, SendHeader, SendValues};
+pub use tls::*;
 
 mod proxy_header;
+mod tls;
 
 /// One whole configuration in force.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// Clusters by [`ClusterIndex`], in the order written.
     pub clusters: Box<[Arc<Cluster>]>,
+    /// Where the document names files of TLS.
+    pub tls_files: Box<[TlsFile]>,
     /// What is odd but allowed; shown by `check` and logged at a reload.
     pub warnings: Problems,
 }
@@ -243,9 +249,20 @@ pub struct Listener {
     pub upgrades: Upgrades,
     /// Whether and of whom connections may begin with a PROXY header.
     pub proxy_protocol: Option<AcceptHeader>,
+    /// TLS on the port; `None` is plain text.
+    pub tls: Option<ListenerTls>,
 }
 
 impl Listener {
+    /// Connections that are passed on can be told apart by the name that their clients ask for.
+    pub fn sees_names(&self) -> bool {
+        match self.protocol {
+            Protocol::TlsPassthrough => true,
+            Protocol::Tcp => self.tls.is_some(),
+            Protocol::Auto | Protocol::Http1 => false,
+        }
+    }
+
     /// Whether forwarded headers from `peer` are believed.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         let peer = peer.to_canonical();
@@ -280,11 +297,6 @@ impl Protocol {
     /// Bytes are passed on; requests are not read.
     pub const fn is_stream(self) -> bool {
         matches!(self, Protocol::Tcp | Protocol::TlsPassthrough)
-    }
-
-    /// Server names are seen although nothing is decrypted.
-    pub const fn sees_names(self) -> bool {
-        matches!(self, Protocol::TlsPassthrough)
     }
 }
 
@@ -332,6 +344,10 @@ pub struct Forwarding {
     pub via: bool,
     /// Send `X-Request-Id`.
     pub request_id: bool,
+    /// Whether `X-Forwarded-Client-Cert` goes upstream, and whose.
+    pub client_cert: ForwardClientCert,
+    /// What it says of the client's certificate.
+    pub client_cert_details: CertDetails,
 }
 
 /// `[[clusters]]`: endpoints that serve the same.
@@ -351,6 +367,8 @@ pub struct Cluster {
     pub limits: ClusterLimits,
     /// What connections to them begin with.
     pub proxy_protocol: Option<SendHeader>,
+    /// TLS to endpoints; `None` is plain text.
+    pub tls: Option<ClusterTls>,
 }
 
 /// One address of a cluster.

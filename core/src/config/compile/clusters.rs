@@ -41,6 +41,7 @@ pub(super) fn compile(
             },
             limits: limits(&cluster.limits, problems),
             proxy_protocol: super::proxy_header::send(cluster.proxy_protocol.as_ref(), problems),
+            tls: None,
         });
     }
     clusters

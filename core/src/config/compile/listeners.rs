@@ -6,9 +6,9 @@ use std::path::Path;
 use super::super::problem::Problems;
 use super::super::read::At;
 use super::super::schema;
-use super::super::snapshot::{Address, Forwarding, Listener, ListenerLimits, ListenerTimeouts};
+use super::super::snapshot::{Address, Forwarding, Listener, ListenerLimits, ListenerTimeouts, Protocol};
 use super::super::units::Size;
-use super::{address_key, positive, unique_name, within};
+use super::{address_key, positive, tls, unique_name, within};
 use crate::http::Upgrades;
 use crate::id::ListenerId;
 use crate::limits;
@@ -58,6 +58,13 @@ pub(super) fn compile(
                 .error(cluster.span.clone(), "`cluster` is for listeners that pass connections on")
                 .suggest("add `protocol = \"tcp\"`, or say in `[[routes]]` where requests go");
         }
+        if let Some(tls) =
+            listener.tls.as_ref().filter(|_| listener.protocol.value == Protocol::TlsPassthrough)
+        {
+            problems
+                .error(tls.span.clone(), "a listener that passes TLS on has none of its own")
+                .suggest("leave the table out, or write `protocol = \"tcp\"` to end TLS here");
+        }
         listeners.push(one(listener, base_dir, problems));
     }
     listeners
@@ -84,10 +91,13 @@ fn one(section: &schema::Listener, base_dir: &Path, problems: &mut Problems) -> 
             forwarded: forwarding.forwarded.value,
             via: forwarding.via.value,
             request_id: forwarding.request_id.value,
+            client_cert: forwarding.client_cert.value,
+            client_cert_details: tls::details(&forwarding.client_cert_details),
         },
         proxy_protocol: super::proxy_header::accept(section, problems),
         half_close: section.half_close.value,
         upgrades: Upgrades::new(section.upgrades.value.iter().map(|upgrade| &*upgrade.value.0)),
+        tls: None,
     }
 }
 
