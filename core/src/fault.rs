@@ -196,6 +196,10 @@ faults! {
     StaleConnection: "stale_connection" Upstream Exchange 503 "UC" Idempotent Keep "upstream closed the connection";
     /// The upstream closed or reset the connection before a complete response head.
     UpstreamClosed: "upstream_closed" Upstream Exchange 503 "UC" Idempotent Keep "upstream closed the connection before responding";
+    /// The upstream did nothing with the request: it refused the stream, or was leaving.
+    StreamRefused: "stream_refused" Upstream Exchange 503 "UR" Safe Keep "upstream refused the stream";
+    /// The upstream reset the stream before a complete response head.
+    UpstreamReset: "upstream_reset" Upstream Exchange 503 "UR" Idempotent Keep "upstream reset the stream";
     /// The response head is malformed, could be read in two ways, or switches to a protocol that was not offered.
     UpstreamMalformed: "upstream_malformed" Upstream Exchange 502 "UPE" Never Keep "malformed upstream response";
     /// The response head is beyond its limit.

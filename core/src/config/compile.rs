@@ -33,6 +33,7 @@ use crate::route::{RouteSpec, RouteTable};
 mod clusters;
 mod conditions;
 mod edits;
+mod http2;
 mod listeners;
 mod proxy_header;
 mod routes;

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::http2::ClusterProtocol;
 use super::problem::Problems;
 use super::read::{
     At, Entries, Fields, Preset, Property, Read, Section, read_section, section, section_schema, wrong_type,
@@ -19,10 +20,12 @@ use super::units::{Size, Time};
 use crate::balance::Balance;
 use crate::limits;
 
+pub(super) use http2::*;
 pub(super) use kinds::*;
 pub(super) use proxy_header::*;
 pub(super) use tls::*;
 
+mod http2;
 mod kinds;
 mod proxy_header;
 mod tls;
@@ -100,6 +103,8 @@ section! {
         sub limits: ListenerLimits;
         /// Headers about the client, and whose to believe.
         sub forwarding: Forwarding;
+        /// How HTTP/2 is spoken.
+        sub http2: ListenerHttp2;
         /// TLS on the port. Plain text when the table is absent.
         may tls: ListenerTls;
     }
@@ -306,6 +311,8 @@ section! {
         sub timeouts: ClusterTimeouts;
         /// How much the cluster asks of endpoints.
         sub limits: ClusterLimits;
+        /// How HTTP/2 is spoken.
+        sub http2: ClusterHttp2;
         /// TLS to endpoints. Plain text when the table is absent.
         may tls: ClusterTls;
     }

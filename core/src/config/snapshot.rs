@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::http2::{ClusterProtocol, Http2};
 use super::problem::Problems;
 use crate::balance::Balance;
 use crate::http::Upgrades;
@@ -247,10 +248,12 @@ pub struct Listener {
     pub half_close: bool,
     /// What requests may upgrade to.
     pub upgrades: Upgrades,
-    /// Whether and of whom connections may begin with a PROXY header.
-    pub proxy_protocol: Option<AcceptHeader>,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
     /// TLS on the port; `None` is plain text.
     pub tls: Option<ListenerTls>,
+    /// Whether and of whom connections may begin with a PROXY header.
+    pub proxy_protocol: Option<AcceptHeader>,
 }
 
 impl Listener {
@@ -365,10 +368,14 @@ pub struct Cluster {
     pub timeouts: ClusterTimeouts,
     /// How much it asks of them.
     pub limits: ClusterLimits,
-    /// What connections to them begin with.
-    pub proxy_protocol: Option<SendHeader>,
+    /// What is spoken to them.
+    pub protocol: ClusterProtocol,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
     /// TLS to endpoints; `None` is plain text.
     pub tls: Option<ClusterTls>,
+    /// What connections to them begin with.
+    pub proxy_protocol: Option<SendHeader>,
 }
 
 /// One address of a cluster.

@@ -148,6 +148,8 @@ fn every_key_reaches_the_snapshot() {
         forwarded = true
         via = true
         request_id = true
+        client_cert = "append_forward"
+        client_cert_details = ["cert", "chain"]
 
         [[routes]]
         name = "r"
@@ -197,7 +199,7 @@ fn every_key_reaches_the_snapshot() {
         "header: 1s, body: 2s, write: 3s, idle: 90s, min_rate: 0, tunnel_idle: 4s, tunnel_max: Some(5s)",
         "connections: 5, requests_per_connection: 1000, header_bytes: 16384, uri_bytes: 4096",
         "trusted: [10.0.0.0/8, ::1/128]",
-        "x_forwarded_host: true, forwarded: true, via: true, request_id: true }, half_close: true, upgrades: Upgrades { any: false, names: [\"tcp\", \"SPDY/3.1\"] }",
+        "x_forwarded_host: true, forwarded: true, via: true, request_id: true, client_cert: AppendForward, client_cert_details: CertDetails { subject: false, uri: false, dns: false, cert: true, chain: true } }, half_close: true, upgrades: Upgrades { any: false, names: [\"tcp\", \"SPDY/3.1\"] }",
         "zone: Some(\"a\")",
         "balance: RoundRobin",
         "connect: 1s, first_byte: 2s, idle: 3s",

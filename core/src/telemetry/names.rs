@@ -126,9 +126,23 @@ families! {
     SHARD_ALLOCATIONS: Counter "pinion_shard_allocations_total" "" ["shard"] "Heap allocations of the shard's thread, where the allocator counts them";
     SHARD_CONFIG_GENERATION: Gauge "pinion_shard_config_generation" "" ["shard"] "Generation of the configuration in force on the shard";
 
+    HTTP2_CONNECTIONS: Counter "pinion_http2_connections_total" "" ["side"] "HTTP/2 connections begun";
+    HTTP2_CONNECTIONS_ACTIVE: Gauge "pinion_http2_connections_active" "" ["side"] "HTTP/2 connections open";
+    HTTP2_STREAMS: Counter "pinion_http2_streams_total" "" ["side"] "Streams begun";
+    HTTP2_STREAMS_ACTIVE: Gauge "pinion_http2_streams_active" "" ["side"] "Streams in progress";
+    HTTP2_PINGS_FAILED: Counter "pinion_http2_pings_failed_total" "" ["side"] "Connections closed because the peer gave no sign of life";
+    HTTP2_RESETS: Counter "pinion_http2_resets_total" "" ["side" "direction"] "Streams reset, by the peer (received) or by the proxy (sent)";
+    HTTP2_GOAWAYS: Counter "pinion_http2_goaways_total" "" ["side" "direction"] "GOAWAYs received and sent";
+    HTTP2_FLOODS: Counter "pinion_http2_floods_total" "" ["side" "kind"] "Connections ended because the peer did too much of something";
+
     LOG_DROPPED: Counter "pinion_log_dropped_total" "" ["reason"] "Access log records lost because a ring was full or a write failed";
     LOG_WRITTEN: Counter "pinion_log_written_total" "" [] "Access log records written";
     LOG_WRITE_ERRORS: Counter "pinion_log_write_errors_total" "" [] "Failed writes to, and failed openings of, the access log";
+
+    TLS_CERTIFICATE_EXPIRY: Gauge "pinion_tls_certificate_expiry_timestamp_seconds" "seconds" ["kind" "name" "file"] "When the first certificate of a file in force expires, in Unix time";
+    TLS_RELOADS: Counter "pinion_tls_reloads_total" "" ["kind" "name" "result"] "Changes of a listener's or cluster's TLS files that came into force or were kept out";
+    TLS_LAST_RELOAD_SUCCESSFUL: Gauge "pinion_tls_last_reload_successful" "" ["kind" "name"] "1 if the TLS files are in force as they now are, 0 if older ones are";
+    LISTENER_TLS_HANDSHAKES_ACTIVE: Gauge "pinion_listener_tls_handshakes_active" "" ["listener"] "TLS handshakes in progress, which `handshakes_max` bounds";
 
     PROCESS_CPU: Counter "process_cpu_seconds_total" "seconds" [] "User and system CPU time of the process";
     PROCESS_RESIDENT_MEMORY: Gauge "process_resident_memory_bytes" "bytes" [] "Resident memory of the process";

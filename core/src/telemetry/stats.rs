@@ -10,6 +10,8 @@
 
 use super::counters::{Counter, Gauge};
 use super::histogram::Histogram;
+use super::http2::Http2Stats;
+use super::tls::TlsStats;
 use crate::fault::Fault;
 
 /// Where relayed bytes go.
@@ -87,6 +89,10 @@ pub struct ShardStats {
     pub connections_rebalanced: Counter,
     /// Requests that ended with each fault, by [`Fault::index`].
     pub faults: [Counter; Fault::COUNT],
+    /// HTTP/2 connections, by [`Side`](super::http2::Side).
+    pub http2: [Http2Stats; 2],
+    /// Handshakes, keys, and who handles the records.
+    pub tls: TlsStats,
 }
 
 impl Default for ShardStats {
@@ -108,6 +114,8 @@ impl Default for ShardStats {
             parked_out: Counter::new(),
             connections_rebalanced: Counter::new(),
             faults: [const { Counter::new() }; Fault::COUNT],
+            http2: Default::default(),
+            tls: TlsStats::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use pinion_core::id::ListenerId;
 use pinion_core::time::Instant;
@@ -42,7 +43,7 @@ pub(crate) struct Parked {
     /// What came before its protocol is done with.
     pub(crate) opened: bool,
     /// What its PROXY header said.
-    pub(crate) proxy: Option<Box<ProxyFacts>>,
+    pub(crate) proxy: Option<Arc<ProxyFacts>>,
 }
 
 impl Parked {

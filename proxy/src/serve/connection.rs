@@ -21,6 +21,7 @@ use pinion_core::fault::Fault;
 use pinion_core::time::Instant;
 
 use super::downstream::{Downstream, View};
+use super::http2;
 use super::listen::Permit;
 use super::open;
 use super::request::request;
@@ -56,6 +57,8 @@ pub(crate) enum Next {
     Idle,
     /// It is closed.
     Close,
+    /// Its client speaks HTTP/2.
+    Http2,
     /// It is closed once the client has had a chance to read the answer.
     Linger,
 }
@@ -103,35 +106,34 @@ pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked, counted: Counted
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn run(shard: Rc<Shard>, mut connection: Box<Downstream>) {
-    if connection.inbuf.is_some() {
-        let (back, next) = shard.seats.serve(shard.clone(), connection).await;
-        connection = back;
-        if next != Next::Idle {
-            return;
-        }
-    }
-    loop {
+pub(crate) async fn run(shard: Rc<Shard>, connection: Box<Downstream>) {
+    let mut waiting =
+        if connection.inbuf.is_some() { attend(&shard, connection).await } else { Some(connection) };
+    while let Some(mut connection) = waiting {
         let began = clock::now();
-        match idle(&shard, &connection).await {
+        waiting = match idle(&shard, &connection).await {
             Idle::Readable => {
                 let quick = clock::now().since(began) < WARM_TIME;
                 connection.quick = if quick { (connection.quick + 1).min(WARM_AFTER) } else { 0 };
+                attend(&shard, connection).await
             }
-            Idle::Close => return,
-            Idle::Move(to) => match depart(&shard, connection, to) {
-                Ok(()) => return,
-                Err(stayed) => {
-                    connection = stayed;
-                    continue;
-                }
-            },
+            Idle::Close => None,
+            Idle::Move(to) => depart(&shard, connection, to).err(),
+        };
+    }
+}
+
+/// Serves what a connection brings until it is idle again; `None` when it is over.
+async fn attend(shard: &Rc<Shard>, connection: Box<Downstream>) -> Option<Box<Downstream>> {
+    let (connection, next) = shard.seats.serve(shard.clone(), connection).await;
+    match next {
+        Next::Idle => Some(connection),
+        Next::Http2 => {
+            // ALLOC: once a connection, so that those of HTTP/1 are no larger for it.
+            Box::pin(http2::connection(shard, connection)).await;
+            None
         }
-        let (back, next) = shard.seats.serve(shard.clone(), connection).await;
-        connection = back;
-        if next != Next::Idle {
-            return;
-        }
+        Next::Close | Next::Linger => None,
     }
 }
 
@@ -228,6 +230,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
         }
     };
     shard.trips.give(trip);
+    if next == Next::Http2 {
+        connection.inbuf = Some(inbuf);
+        return (connection, next);
+    }
     if next == Next::Linger {
         linger(&shard, &connection, inbuf).await;
         return (connection, Next::Close);

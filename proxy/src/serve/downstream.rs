@@ -42,8 +42,9 @@ pub(crate) struct Downstream {
     /// What came before its protocol is done with: it came from another shard, or has passed `open`.
     pub(crate) opened: bool,
     /// What its PROXY header said, if it had one.
-    pub(crate) proxy: Option<Box<ProxyFacts>>,
-    _permit: Permit,
+    pub(crate) proxy: Option<Arc<ProxyFacts>>,
+    /// `None` where another value holds the connection's place in the counts.
+    _permit: Option<Permit>,
 }
 
 /// The connection's listener as the generation it last served sees it. Holds nothing else of that
@@ -107,8 +108,26 @@ impl Downstream {
             inbuf: None,
             opened: false,
             proxy: None,
-            _permit: permit,
+            _permit: Some(permit),
         })
+    }
+
+    /// The same connection as later tables see it, which must not outlive this one.
+    pub(crate) fn renewed(&self, shard: &Shard, view: View) -> Self {
+        Downstream {
+            socket: self.socket.clone(),
+            lease: shard.slots.lease(),
+            peer: self.peer,
+            text: self.text,
+            requests: self.requests,
+            accepted: self.accepted,
+            view,
+            quick: 0,
+            inbuf: None,
+            opened: true,
+            proxy: self.proxy.clone(),
+            _permit: None,
+        }
     }
 
     /// Takes in what its PROXY header said, and who its client is, if that was said.
@@ -119,7 +138,7 @@ impl Downstream {
             self.view.trusted = self.view.listener.trusts(source.ip());
         }
         // ALLOC: once a connection.
-        self.proxy = Some(Box::new(facts));
+        self.proxy = Some(Arc::new(facts));
     }
 
     /// The address that the client connected to, as far as this machine knows; `None` for Unix sockets.

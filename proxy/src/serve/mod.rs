@@ -4,9 +4,11 @@
 
 pub(crate) mod answer;
 pub(crate) mod connection;
+mod cross;
 pub(crate) mod downstream;
 pub(crate) mod exchange;
 pub(crate) mod head;
+pub(crate) mod http2;
 pub(crate) mod listen;
 pub(crate) mod open;
 pub(crate) mod proxy_protocol;

@@ -31,9 +31,10 @@ use crate::net::send::abort;
 use crate::shard::Shard;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
+use crate::upstream::client::Client;
 use crate::upstream::cluster::ClusterState;
 use crate::upstream::connection::Upstream;
-use crate::upstream::pool::{self, Got, Want};
+use crate::upstream::pool::{self, Got, Link, Want};
 
 /// Serves a connection whose listener passes bytes on.
 pub(crate) async fn serve(shard: &Shard, mut connection: Box<Downstream>) {
@@ -136,9 +137,8 @@ async fn connect(
         avoid: None,
         fresh: true,
         until: Instant::NEVER,
-        client: &connection.socket,
         // It may have said all it has to say.
-        half_close: true,
+        client: Client::Socket { socket: &connection.socket, half_close: true },
         preface: preface.as_deref().unwrap_or_default(),
     };
     let mut left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
@@ -151,7 +151,9 @@ async fn connect(
         };
         story.endpoint = place.map(|place| cluster.endpoints[place].clone());
         match got {
-            Ok(Got { upstream, .. }) => return Ok(upstream),
+            Ok(Got { link: Link::Http1(upstream), .. }) => return Ok(upstream),
+            // `check` refuses such a cluster here: its connections are shared by requests.
+            Ok(Got { link: Link::Http2(_), .. }) => return Err(Fault::NoEndpoint),
             Err((fault, place))
                 if left > 0 && route.retry.as_ref().is_some_and(|retry| retry.on.fault(fault)) =>
             {
@@ -185,7 +187,7 @@ async fn pass(
         Some(Fault::ClientGone) => abort(&upstream.socket),
         _ => {}
     }
-    pool::release(shard, cluster, upstream, false, clock::now());
+    pool::release(shard, cluster, Link::Http1(upstream), false, clock::now());
 }
 
 /// What routes see of such a connection.

@@ -61,7 +61,11 @@ fn json(out: &mut Vec<u8>, record: &Record<'_>) {
     string(out, "x_forwarded_for", entry.forwarded_for);
     string(out, "user_agent", entry.user_agent);
     string(out, "request_id", entry.request_id);
+    string(out, "downstream_tls_version", entry.tls_version);
+    string(out, "downstream_tls_cipher", entry.tls_cipher);
     string(out, "requested_server_name", entry.server_name);
+    string(out, "downstream_peer_uri_san", entry.peer_uri);
+    string(out, "downstream_peer_subject", entry.peer_subject);
     proxy_header(out, entry.proxy);
     put!(out, ",\"config_generation\":{}", entry.generation);
     out.extend_from_slice(b",\"ledger\":");
@@ -165,6 +169,11 @@ fn text(out: &mut Vec<u8>, record: &Record<'_>) {
     put!(out, " {} {}", details(record), entry.generation);
     for (phase, micros) in Phase::ALL.into_iter().zip(micros) {
         put!(out, " {}={micros}", phase.label());
+    }
+    for value in [entry.tls_version, entry.server_name, entry.peer_uri] {
+        out.extend_from_slice(b" \"");
+        text_escape(out, or_dash(value));
+        out.push(b'"');
     }
 }
 

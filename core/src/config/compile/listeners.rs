@@ -8,7 +8,7 @@ use super::super::read::At;
 use super::super::schema;
 use super::super::snapshot::{Address, Forwarding, Listener, ListenerLimits, ListenerTimeouts, Protocol};
 use super::super::units::Size;
-use super::{address_key, positive, tls, unique_name, within};
+use super::{address_key, http2, positive, tls, unique_name, within};
 use crate::http::Upgrades;
 use crate::id::ListenerId;
 use crate::limits;
@@ -96,6 +96,7 @@ fn one(section: &schema::Listener, base_dir: &Path, problems: &mut Problems) -> 
         },
         proxy_protocol: super::proxy_header::accept(section, problems),
         half_close: section.half_close.value,
+        http2: http2::listener(&section.http2, problems),
         upgrades: Upgrades::new(section.upgrades.value.iter().map(|upgrade| &*upgrade.value.0)),
         tls: None,
     }
