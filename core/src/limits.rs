@@ -29,10 +29,25 @@ pub const INTERIM_RESPONSES_MAX: u32 = 32;
 /// Empty lines skipped before a request line (RFC 9112 section 2.2 asks for at least one).
 pub const LEADING_EMPTY_LINES_MAX: usize = 4;
 
+/// Bytes of a ClientHello, heads of its records included: the connection is closed beyond. One with post-quantum key
+/// shares has some 1.8 KiB, with a session ticket as well 4 KiB; 16 KiB is what a record holds.
+pub const TLS_HELLO_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a PROXY header of version 1, its line end included: the connection is closed beyond. Fixed by the format.
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+/// Bytes of a PROXY header of version 2: the connection is closed beyond. Addresses and usual values have some 200
+/// bytes, a client's certificate some 2 KiB; the format itself would allow 64 KiB.
+pub const PROXY_V2_BYTES_MAX: usize = 8 * 1024;
+/// Bytes that decide whether a connection begins with TLS, HTTP/2 or HTTP/1: the preface of HTTP/2 (RFC 9113
+/// section 3.4). What is not known by then is HTTP/1.
+pub const DETECT_BYTES_MAX: usize = 24;
+
 /// Connections of one listener, whole proxy: further ones are answered 503 and closed. Key `connections`.
 pub const LISTENER_CONNECTIONS_DEFAULT: u64 = 65_536;
 /// Connections of the whole proxy. Key `connections` of `[proxy]`.
 pub const PROXY_CONNECTIONS_DEFAULT: u64 = 262_144;
+/// TLS handshakes of one listener at a time, whole proxy: further connections are closed. Each holds some 40 KiB of
+/// buffers until it is done. Key `handshakes_max`.
+pub const LISTENER_HANDSHAKES_DEFAULT: u64 = 4_096;
 /// Upstream connections of one cluster, whole proxy: requests beyond wait. Key `connections`.
 pub const CLUSTER_CONNECTIONS_DEFAULT: u64 = 1_024;
 /// Requests that may wait for an upstream connection, per cluster, whole proxy: 503 `UO`. Key `pending`.
@@ -53,6 +68,14 @@ pub const HEADER_BYTES_MIN: usize = 1024;
 pub const URI_BYTES_MIN: usize = 128;
 /// Bytes of a listener's, route's or cluster's name: they label metrics. Refused by `check`.
 pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of one file of certificates, keys, bundles or revocation lists: a larger one is refused by `check`.
+/// The lists of public authorities have up to some 10 MiB.
+pub const TLS_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Certificates of one listener: their names are looked up in a table, but each is read at every reload.
+/// Refused by `check`.
+pub const LISTENER_CERTIFICATES_MAX: usize = 4_096;
+/// Bytes of an ALPN protocol name (RFC 7301 section 3.1). Refused by `check`.
+pub const ALPN_BYTES_MAX: usize = 255;
 /// Bytes of one compiled regular expression: a larger one is refused by `check`. A repeated
 /// character class costs some 100 bytes a time, a Unicode one some 15 KiB.
 pub const REGEX_PROGRAM_BYTES_MAX: usize = 1024 * 1024;

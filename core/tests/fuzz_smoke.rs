@@ -172,3 +172,41 @@ fn body() {
 fn normalize() {
     run("normalize", PATHS, targets::normalize);
 }
+
+/// Bytes recorded in hexadecimal.
+fn recorded(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> =
+        text.chars().filter_map(|digit| digit.to_digit(16)).map(|digit| digit as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+#[test]
+fn client_hello() {
+    let hellos = [
+        include_str!("../src/tls/hellos/openssl.txt"),
+        include_str!("../src/tls/hellos/openssl_tls12_noname.txt"),
+        include_str!("../src/tls/hellos/curl.txt"),
+    ]
+    .map(recorded);
+    // The same in records of 100 bytes, with right lengths.
+    let torn = hellos[0][5..]
+        .chunks(100)
+        .flat_map(|part| [&[22, 3, 1, 0, part.len() as u8], part].concat())
+        .collect::<Vec<u8>>();
+    run("client_hello", &[&hellos[0], &hellos[1], &hellos[2], &torn], targets::client_hello);
+}
+
+#[test]
+fn proxy_header() {
+    let ssl = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x25\xc0\0\x02\x01\xc6\x33\x64\x02\x12\x67\x01\xbb\
+        \x02\x00\x03a.b\x20\x00\x10\x07\0\0\0\0\x21\x00\x03TLS\x22\x00\x02cn";
+    let seeds: [&[u8]; 6] = [
+        b"PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\nrest",
+        b"PROXY TCP6 2001:db8::1 ::ffff:1.2.3.4 1 65535\r\n",
+        b"PROXY UNKNOWN 1 2 3\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00GET /",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x13\xc0\0\x02\x01\xc6\x33\x64\x02\x12\x67\x01\xbb\x01\x00\x02h2\x04\0\0",
+        ssl,
+    ];
+    run("proxy_header", &seeds, targets::proxy_header);
+}

@@ -24,7 +24,7 @@ use super::problem::Problems;
 use super::read::{At, read_section};
 use super::schema::{self, Document};
 use super::snapshot::{
-    AccessLogPath, AccessLogSettings, Address, Cluster, Listener, ProxySettings, Snapshot,
+    AccessLogPath, AccessLogSettings, Address, Cluster, Listener, ProxySettings, Snapshot, TlsFile,
 };
 use super::units::Time;
 use crate::limits;
@@ -35,6 +35,7 @@ mod conditions;
 mod edits;
 mod listeners;
 mod routes;
+mod tls;
 
 /// Compiles `text`, which is called `file` in messages.
 ///
@@ -91,15 +92,18 @@ struct Draft {
     listeners: Vec<Listener>,
     clusters: Vec<Cluster>,
     routes: Vec<RouteSpec>,
+    tls_files: Vec<TlsFile>,
 }
 
 impl Draft {
     fn of(document: &Document, base_dir: &Path, problems: &mut Problems) -> Self {
         let proxy = proxy(&document.proxy, base_dir, problems);
-        let listeners = listeners::compile(&document.listeners, &document.proxy.admin, base_dir, problems);
-        let clusters = clusters::compile(&document.clusters, &listeners, base_dir, problems);
+        let mut listeners =
+            listeners::compile(&document.listeners, &document.proxy.admin, base_dir, problems);
+        let mut clusters = clusters::compile(&document.clusters, &listeners, base_dir, problems);
+        let tls_files = tls::compile(document, &mut listeners, &mut clusters, base_dir, problems);
         let routes = routes::compile(document, problems);
-        Draft { proxy, listeners, clusters, routes }
+        Draft { proxy, listeners, clusters, routes, tls_files }
     }
 
     fn finish(
@@ -110,7 +114,7 @@ impl Draft {
         previous: Option<&Snapshot>,
         warnings: Problems,
     ) -> Snapshot {
-        let Draft { proxy, mut listeners, mut clusters, mut routes } = self;
+        let Draft { proxy, mut listeners, mut clusters, mut routes, tls_files } = self;
         for listener in &mut listeners {
             listener.id = ids.listener(&listener.name, &listener.address);
         }
@@ -134,6 +138,7 @@ impl Draft {
             }),
             routes,
             clusters: share(clusters, previous.map(|previous| &*previous.clusters), |cluster| cluster.id.0),
+            tls_files: tls_files.into(),
             warnings,
         }
     }

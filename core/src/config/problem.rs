@@ -130,6 +130,18 @@ impl Problems {
         &self.file
     }
 
+    /// Adds a problem about `span` that was found outside the text, in a file that it names.
+    pub fn report(
+        &mut self,
+        severity: Severity,
+        span: Range<usize>,
+        message: String,
+        suggestion: Option<String>,
+    ) {
+        self.push(severity, span, message).suggestion = suggestion;
+        self.sort();
+    }
+
     /// Adds an error about `span`.
     pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Problem {
         self.push(Severity::Error, span, message.into())

@@ -247,8 +247,8 @@ macro_rules! section {
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug)]
-        pub(super) struct $name {
-            $($(#[doc = $meaning])* pub(super) $key: section!(@type $kind $type),)*
+        pub(in crate::config) struct $name {
+            $($(#[doc = $meaning])* pub(in crate::config) $key: section!(@type $kind $type),)*
         }
 
         impl Section for $name {

@@ -14,14 +14,16 @@ use super::problem::Problems;
 use super::read::{
     At, Entries, Fields, Preset, Property, Read, Section, read_section, section, section_schema, wrong_type,
 };
-use super::snapshot::{AccessLogFormat, Address, DriverChoice, Protocol};
+use super::snapshot::{AccessLogFormat, Address, DriverChoice, ForwardClientCert, Protocol};
 use super::units::{Size, Time};
 use crate::balance::Balance;
 use crate::limits;
 
 pub(super) use kinds::*;
+pub(super) use tls::*;
 
 mod kinds;
+mod tls;
 
 const fn seconds(seconds: u64) -> Time {
     Time(Duration::from_secs(seconds))
@@ -92,9 +94,10 @@ section! {
         sub limits: ListenerLimits;
         /// Headers about the client, and whose to believe.
         sub forwarding: Forwarding;
+        /// TLS on the port. Plain text when the table is absent.
+        may tls: ListenerTls;
     }
     later {
-        "tls": "TLS",
         "cluster": "forwarding of TCP connections",
     }
 }
@@ -146,6 +149,11 @@ section! {
         has via: bool = false;
         /// Send `X-Request-Id`.
         has request_id: bool = false;
+        /// Whether `X-Forwarded-Client-Cert` goes upstream, and whose.
+        has client_cert: ForwardClientCert = ForwardClientCert::Sanitize;
+        /// What it says of the client's certificate beside its hash.
+        has client_cert_details: Vec<At<CertDetail>> =
+            [CertDetail::Subject, CertDetail::Uri, CertDetail::Dns].into_iter().map(At::preset).collect();
     }
 }
 
@@ -291,9 +299,8 @@ section! {
         sub timeouts: ClusterTimeouts;
         /// How much the cluster asks of endpoints.
         sub limits: ClusterLimits;
-    }
-    later {
-        "tls": "TLS to endpoints",
+        /// TLS to endpoints. Plain text when the table is absent.
+        may tls: ClusterTls;
     }
 }
 

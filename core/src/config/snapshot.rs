@@ -21,6 +21,11 @@ use crate::balance::Balance;
 use crate::http::Upgrades;
 use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
+use crate::tls::CertDetails;
+
+pub use tls::*;
+
+mod tls;
 
 /// One whole configuration in force.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// Clusters by [`ClusterIndex`], in the order written.
     pub clusters: Box<[Arc<Cluster>]>,
+    /// Where the document names files of TLS.
+    pub tls_files: Box<[TlsFile]>,
     /// What is odd but allowed; shown by `check` and logged at a reload.
     pub warnings: Problems,
 }
@@ -238,6 +245,8 @@ pub struct Listener {
     pub half_close: bool,
     /// What requests may upgrade to.
     pub upgrades: Upgrades,
+    /// TLS on the port; `None` is plain text.
+    pub tls: Option<ListenerTls>,
 }
 
 impl Listener {
@@ -311,6 +320,10 @@ pub struct Forwarding {
     pub via: bool,
     /// Send `X-Request-Id`.
     pub request_id: bool,
+    /// Whether `X-Forwarded-Client-Cert` goes upstream, and whose.
+    pub client_cert: ForwardClientCert,
+    /// What it says of the client's certificate.
+    pub client_cert_details: CertDetails,
 }
 
 /// `[[clusters]]`: endpoints that serve the same.
@@ -328,6 +341,8 @@ pub struct Cluster {
     pub timeouts: ClusterTimeouts,
     /// How much it asks of them.
     pub limits: ClusterLimits,
+    /// TLS to endpoints; `None` is plain text.
+    pub tls: Option<ClusterTls>,
 }
 
 /// One address of a cluster.

@@ -121,6 +121,19 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2: its heads have the same form here, see `h2`.
+    Http2,
+}
+
+impl Version {
+    /// As access logs name it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2",
+        }
+    }
 }
 
 /// One field line.

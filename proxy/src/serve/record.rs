@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::{Known, RequestHead, Version};
+use pinion_core::http::{Known, RequestHead};
 use pinion_core::route::Route;
 use pinion_core::telemetry::{AccessEntry, Ledger, Phase};
 use pinion_core::time::Instant;
@@ -115,7 +115,7 @@ fn entry<'a>(story: &'a Story, seen: &'a Seen<'_>) -> AccessEntry<'a> {
         entry.authority = head.authority.of(bytes);
         entry.path = seen.path.unwrap_or_else(|| head.path.of(bytes));
         entry.query = head.query.map(|query| query.of(bytes));
-        entry.protocol = if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
+        entry.protocol = head.version.label().as_bytes();
         entry.user_agent = field(Known::UserAgent);
         entry.forwarded_for = field(Known::XForwardedFor);
         entry.request_id = field(Known::XRequestId);

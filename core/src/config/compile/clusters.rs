@@ -40,6 +40,7 @@ pub(super) fn compile(
                 idle: positive(&cluster.timeouts.idle, "idle", problems),
             },
             limits: limits(&cluster.limits, problems),
+            tls: None,
         });
     }
     clusters

@@ -8,7 +8,7 @@ use super::super::read::At;
 use super::super::schema;
 use super::super::snapshot::{Address, Forwarding, Listener, ListenerLimits, ListenerTimeouts};
 use super::super::units::Size;
-use super::{address_key, positive, unique_name, within};
+use super::{address_key, positive, tls, unique_name, within};
 use crate::http::Upgrades;
 use crate::id::ListenerId;
 use crate::limits;
@@ -79,9 +79,12 @@ fn one(section: &schema::Listener, base_dir: &Path, problems: &mut Problems) -> 
             forwarded: forwarding.forwarded.value,
             via: forwarding.via.value,
             request_id: forwarding.request_id.value,
+            client_cert: forwarding.client_cert.value,
+            client_cert_details: tls::details(&forwarding.client_cert_details),
         },
         half_close: section.half_close.value,
         upgrades: Upgrades::new(section.upgrades.value.iter().map(|upgrade| &*upgrade.value.0)),
+        tls: None,
     }
 }
 

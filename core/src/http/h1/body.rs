@@ -46,6 +46,8 @@ pub enum Emit {
     Framed,
     /// Only the content; trailers are dropped.
     Payload,
+    /// Only the content; trailers are kept apart, see [`BodyReader::trailers`].
+    Parted,
 }
 
 /// What became of the bytes fed.
@@ -148,10 +150,16 @@ impl BodyReader {
     }
 
     /// What to send after the last kept bytes: the rest of a canonical trailer section that came torn.
-    /// Empty before the end, in [`Emit::Payload`] mode, and usually.
+    /// Empty before the end, where trailers are dropped or kept apart, and usually.
     #[inline]
     pub fn tail(&self) -> &[u8] {
-        if self.is_done() { &self.trailers } else { &[] }
+        if self.is_done() && self.emit != Emit::Parted { &self.trailers } else { &[] }
+    }
+
+    /// With [`Emit::Parted`], once the body is complete: the trailer section's lines, without the empty one.
+    #[inline]
+    pub fn trailers(&self) -> &[u8] {
+        if self.is_done() && self.emit == Emit::Parted { &self.trailers } else { &[] }
     }
 
     /// Accounts for `bytes` that passed without being looked at (spliced). At most [`Self::remaining`].
@@ -352,8 +360,10 @@ impl BodyReader {
                 return Err(BodyError::TrailersTooLarge);
             }
             let kept = trailers::filter(&mut new[..end]).map_err(|_| BodyError::Trailers)?;
-            if out.framed {
-                out.keep(at, kept);
+            match self.emit {
+                Emit::Framed => out.keep(at, kept),
+                Emit::Parted => self.trailers.extend_from_slice(&out.buf[at..at + kept - 2]),
+                Emit::Payload => {}
             }
             return Ok((end, true));
         }
@@ -369,7 +379,11 @@ impl BodyReader {
         }
         self.trailers.truncate(end);
         let kept = trailers::filter(&mut self.trailers).map_err(|_| BodyError::Trailers)?;
-        self.trailers.truncate(if out.framed { kept } else { 0 });
+        self.trailers.truncate(match self.emit {
+            Emit::Framed => kept,
+            Emit::Parted => kept - 2,
+            Emit::Payload => 0,
+        });
         Ok((end - before, true))
     }
 }

@@ -220,7 +220,7 @@ impl Exchange {
             if self.interims > INTERIM_RESPONSES_MAX {
                 return Err(self.broken(Fault::UpstreamMalformed));
             }
-            let forward = self.client == Version::Http11;
+            let forward = self.client != Version::Http10;
             self.passed_on |= forward;
             return Ok(Answer::Interim { forward });
         }
@@ -261,6 +261,8 @@ impl Exchange {
     /// How the final response is passed on.
     fn answer(&mut self, head: &ResponseHead) -> Answer {
         let (framing, emit, rechunk) = match (head.framing, self.client) {
+            // DATA frames and END_STREAM delimit whatever it is.
+            (framing, Version::Http2) => (framing, Emit::Parted, false),
             (Framing::Chunked, Version::Http10) => (Framing::UntilClose, Emit::Payload, false),
             (Framing::UntilClose, Version::Http11) => (Framing::Chunked, Emit::Payload, true),
             (framing, _) => (framing, Emit::Framed, false),
@@ -322,7 +324,7 @@ impl Exchange {
         self.passed_on = true;
         self.upstream_keeps = false;
         // HTTP/1.0 clients would need to be told (see `encode_own`).
-        self.told_keep = self.client_keeps && self.request == Request::Done && self.client == Version::Http11;
+        self.told_keep = self.client_keeps && self.request == Request::Done && self.client != Version::Http10;
         self.told_keep
     }
 

@@ -95,7 +95,7 @@ pub fn encode_response(
     edits: &HeaderEdits,
 ) {
     debug_assert!(
-        frame.framing != Framing::Chunked || frame.version == Version::Http11,
+        frame.framing != Framing::Chunked || frame.version != Version::Http10,
         "HTTP/1.0 knows no chunks"
     );
     status_line(out, head.status, head.reason.of(bytes));
@@ -292,7 +292,7 @@ fn upgrade_fields<'a>(out: &mut Vec<u8>, protocols: impl Iterator<Item = &'a [u8
 #[inline]
 fn connection_field(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
     match (version, keep_alive) {
-        (Version::Http11, true) => {}
+        (Version::Http11 | Version::Http2, true) => {}
         (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
     }

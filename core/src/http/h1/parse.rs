@@ -336,7 +336,7 @@ fn settle_request(bytes: &[u8], head: &mut RequestHead, facts: &Facts) -> Result
         }
     }
     match head.version {
-        Version::Http11 => {
+        Version::Http11 | Version::Http2 => {
             head.keep_alive = !facts.close;
             head.expect_continue = facts.expects;
             head.upgrade = if head.framing.has_body() { None } else { facts.upgrade() };
@@ -389,7 +389,7 @@ fn settle_response(
         _ => declared.unwrap_or(Framing::UntilClose),
     };
     head.keep_alive = match head.version {
-        Version::Http11 => !facts.close,
+        Version::Http11 | Version::Http2 => !facts.close,
         Version::Http10 => facts.keep_alive && !facts.close,
     } && head.framing != Framing::UntilClose;
     head.upgrade = facts.upgrade();

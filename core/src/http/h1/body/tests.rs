@@ -195,3 +195,23 @@ fn an_error_is_final() {
     assert_eq!(reader.feed(&mut b"x".to_vec()), Err(BodyError::ChunkSize));
     assert!(reader.feed(&mut b"0\r\n\r\n".to_vec()).is_err() && !reader.is_done());
 }
+
+/// Content and trailers of a whole chunked body, apart, however it is torn.
+#[test]
+fn trailers_are_kept_apart_where_asked() {
+    let input = "3\r\nabc\r\n0\r\nGrpc-Status: 0\r\nContent-Length: 3\r\ngrpc-message: ok\r\n\r\n";
+    for size in 1..=input.len() {
+        let mut reader = BodyReader::new(Framing::Chunked, Emit::Parted);
+        let mut out = Vec::new();
+        for piece in input.as_bytes().chunks(size) {
+            assert!(reader.trailers().is_empty(), "not before the end");
+            let mut piece = piece.to_vec();
+            let fed = reader.feed(&mut piece).unwrap();
+            out.extend_from_slice(&piece[..fed.kept]);
+        }
+        assert!(reader.is_done());
+        assert_eq!(out, b"abc", "by {size}");
+        assert_eq!(reader.trailers(), b"Grpc-Status: 0\r\ngrpc-message: ok\r\n", "by {size}");
+        assert!(reader.tail().is_empty());
+    }
+}

@@ -78,7 +78,11 @@ pub(super) fn append(
         forwarded_element(out, authority, fwd);
     }
     if fwd.via && wanted(b"via") {
-        let version: &[u8] = if head.version == Version::Http10 { b"1.0 pinion" } else { b"1.1 pinion" };
+        let version: &[u8] = match head.version {
+            Version::Http10 => b"1.0 pinion",
+            Version::Http11 => b"1.1 pinion",
+            Version::Http2 => b"2.0 pinion",
+        };
         line(out, b"Via", version);
     }
     if let Some(id) = fwd.request_id
