@@ -4,9 +4,14 @@
 
 use std::time::Duration;
 
+use crate::http::h2::{Flood, Rate};
+
 /// A pooled buffer for heads and small bodies. 16 KiB: 4 KiB costs 40 % more CPU at 10 KiB bodies,
 /// larger ones gain nothing there (`bench/README.md`).
 pub const BUFFER_BYTES: usize = 16 * 1024;
+/// A TLS connection with `ktls = "auto"` that moves so much is handed to the kernel: the way there costs about
+/// 70,000 instructions, which small messages never earn back.
+pub const KTLS_BULK_BYTES: u64 = 1024 * 1024;
 /// A pooled buffer for large bodies and heads beyond [`BUFFER_BYTES`].
 pub const BUFFER_LARGE_BYTES: usize = 64 * 1024;
 
@@ -83,6 +88,9 @@ pub const REGEX_PROGRAM_BYTES_MAX: usize = 1024 * 1024;
 pub const REGEX_CACHE_BYTES: usize = 1024 * 1024;
 /// Tries after the first that a route may ask for: more only multiply an overload. Refused by `check`.
 pub const RETRY_ATTEMPTS_MAX: u32 = 10;
+/// Tries after the first to reach an endpoint for a TCP connection, where its route says nothing: two dead endpoints
+/// of a cluster are survived, and with the default `connect` a client waits for 15 s at most.
+pub const TCP_RETRIES_DEFAULT: u32 = 2;
 /// Bytes of a direct response's body: it is kept in every snapshot and copied per answer. Refused by `check`.
 pub const DIRECT_BODY_BYTES_MAX: usize = 16 * 1024;
 
@@ -109,6 +117,10 @@ pub const LOG_HEADER_BYTES_MAX: usize = 512;
 pub const LOG_NAME_BYTES_MAX: usize = 128;
 /// Bytes of an address kept in an access log record: `unix:` and the kernel's 108 bytes of path fit.
 pub const LOG_ADDRESS_BYTES_MAX: usize = 120;
+/// Bytes of a server name kept in an access log record: a DNS name has at most 253.
+pub const LOG_SERVER_NAME_BYTES_MAX: usize = 256;
+/// Bytes of what a PROXY header said kept in an access log record: addresses and usual values have some 200.
+pub const LOG_PROXY_BYTES_MAX: usize = 512;
 /// Bytes of one shard's ring of access log records: 3,000 records of about 330 bytes, 30 ms of a shard at
 /// 100,000 requests a second. A record that finds it full is dropped and counted.
 pub const LOG_RING_BYTES: usize = 1024 * 1024;
@@ -116,3 +128,83 @@ pub const LOG_RING_BYTES: usize = 1024 * 1024;
 pub const LOG_BATCH_BYTES: usize = 64 * 1024;
 /// Commands waiting for the access log's writer (reopen, new settings): further ones are refused.
 pub const LOG_COMMANDS_MAX: usize = 8;
+
+/// Streams that one HTTP/2 client may have open at a time (SETTINGS_MAX_CONCURRENT_STREAMS); further ones are refused
+/// with REFUSED_STREAM. 100 is what RFC 9113 section 6.5.2 calls the least that should be, and what most servers say.
+pub const H2_STREAMS_DEFAULT: u32 = 100;
+/// The most it may be: a stream's place is kept in 16 bits, and one of them says "none".
+pub const H2_STREAMS_MAX: u32 = 32 * 1024;
+/// Bytes that a peer may send on one stream before we pass any on: 256 KiB fill 10 Gbit/s at 0.2 ms, 200 Mbit/s at 10 ms.
+pub const H2_STREAM_WINDOW_DEFAULT: u32 = 256 * 1024;
+/// Bytes that a client may send on all its streams before we pass any on: what one connection can make us hold. Its
+/// slow uploads hold up its own uploads only.
+pub const H2_SERVER_WINDOW_DEFAULT: u32 = 1024 * 1024;
+/// Bytes that an upstream may send on all streams: as much as all streams together, because they belong to different
+/// clients, of whom slow ones must not hold up the others.
+pub const H2_CLIENT_WINDOW_DEFAULT: u32 = H2_STREAMS_DEFAULT * H2_STREAM_WINDOW_DEFAULT;
+/// A WINDOW_UPDATE is sent when this part of a window has been passed on: halves keep the peer sending and cost one
+/// frame per half window.
+pub const H2_WINDOW_PART: u32 = 2;
+/// Bytes of a header block, compressed, beyond twice the header list's limit: a somewhat too large head is answered
+/// 431, one beyond this ends the connection as [`Flood::Continuation`], because it can't be decoded unread.
+pub const H2_BLOCK_SLACK_BYTES: usize = 16 * 1024;
+/// Frames of one header block: 64 of 1 KiB hold any head that is allowed. Beyond: [`Flood::Continuation`].
+pub const H2_BLOCK_FRAMES_MAX: u32 = 64;
+/// Bytes of a partly received frame or header block that a connection keeps room for when it is done: most heads.
+pub const H2_PARTIAL_BYTES_KEPT: usize = 4 * 1024;
+/// A request reset when younger than this, and unanswered, counts as [`Flood::RapidReset`]. 100 streams of 20 ms are
+/// 5,000 requests a second, less than a connection gets by waiting for answers of 1 ms: older ones paid by waiting.
+pub const H2_RAPID_RESET_AGE: Duration = Duration::from_millis(20);
+/// DATA that a window cuts below this many bytes counts as [`Flood::TinyWindow`]: nine bytes of head and a system call
+/// for it are then a burden.
+pub const H2_TINY_BYTES: u32 = 1024;
+/// A stream with something to send that could send less than [`H2_STALL_BYTES`] for this long, for want of a window, is
+/// reset and counts as [`Flood::WindowStall`]. nginx's send_timeout is the same.
+pub const H2_STALL: Duration = Duration::from_secs(60);
+/// See [`H2_STALL`]: a trickle of window is no window.
+pub const H2_STALL_BYTES: u32 = 4 * 1024;
+/// How often a connection with open streams looks for stalled ones.
+pub const H2_LOOK: Duration = Duration::from_secs(5);
+/// How long the PING between the two GOAWAYs of a drain may take; then the second is sent without it.
+pub const H2_DRAIN_PING: Duration = Duration::from_secs(2);
+
+/// Budgets per HTTP/2 connection, in the order of [`Flood::ALL`]; used up: GOAWAY with ENHANCE_YOUR_CALM.
+///
+/// How others draw the lines: Envoy allows 500 streams reset within a second of their start, the `h2` crate 1,024
+/// resets of its own and 20 unaccepted streams reset, nginx as many streams as keep-alive requests (1,000), Go 10,000
+/// control frames that wait to be written. A busy honest client: 100 streams, 20,000 requests a second, a page left
+/// with 100 requests open, a ping and two window updates for each DATA frame, hedged calls of which one in twenty is
+/// cancelled. None of it empties a budget here, since answered streams and content refill them.
+pub const H2_BUDGETS: [Rate; Flood::COUNT] = [
+    // RapidReset: five times all streams at once; hedging and impatient users beyond come with answered streams.
+    rate(500, 100, 0, 1),
+    // ProvokedReset: correct clients provoke none; a buggy one gets as many as it has streams.
+    rate(100, 10, 0, 0),
+    // Refused: a client may open many streams before our SETTINGS reach it.
+    rate(1_000, 100, 0, 0),
+    // Continuation: a head of 60 KiB takes three besides HEADERS.
+    rate(256, 32, 4, 0),
+    // HeaderList: each is decoded to its end and answered 431; a browser with too many cookies tries a few times.
+    rate(100, 10, 0, 0),
+    // Ping: keep-alive needs one in seconds, bandwidth probes (gRPC) one per round trip while content flows.
+    rate(500, 50, 1, 0),
+    // Settings: one at the start, and rare changes of the window; each change walks all streams.
+    rate(64, 4, 0, 0),
+    // Empty: late frames on streams just reset, extensions, padding.
+    rate(500, 50, 1, 0),
+    // Priority: one tree at the start, one or two frames per request.
+    rate(1_000, 100, 2, 0),
+    // WindowUpdate: some clients send two for every 4 KiB they read.
+    rate(1_000, 100, 4, 0),
+    // TinyWindow: the rest of a window, once per window.
+    rate(500, 50, 1, 0),
+    // WindowStall: paused downloads of one user; attackers stall all streams.
+    rate(32, 1, 0, 0),
+];
+
+const fn rate(burst: u32, per_second: u32, per_useful: u32, per_answered: u32) -> Rate {
+    Rate { burst, per_second, per_useful, per_answered }
+}
+
+const _: () = assert!(H2_STREAMS_DEFAULT <= H2_STREAMS_MAX && H2_STREAMS_MAX < u16::MAX as u32);
+const _: () = assert!(H2_CLIENT_WINDOW_DEFAULT < 1 << 31);

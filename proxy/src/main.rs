@@ -5,6 +5,7 @@
 mod admin;
 mod boot;
 mod config;
+mod h2;
 mod net;
 #[cfg(debug_assertions)]
 mod plant;
@@ -13,6 +14,7 @@ mod serve;
 mod shard;
 mod sys;
 mod telemetry;
+mod tls;
 mod upstream;
 
 use std::process::ExitCode;

@@ -33,8 +33,11 @@ use crate::route::{RouteSpec, RouteTable};
 mod clusters;
 mod conditions;
 mod edits;
+mod http2;
 mod listeners;
+mod proxy_header;
 mod routes;
+mod streams;
 mod tls;
 
 /// Compiles `text`, which is called `file` in messages.

@@ -11,6 +11,7 @@
 //! Not here: reading and watching the file, publishing snapshots (`pinion-proxy`).
 
 pub use compile::compile;
+pub use http2::{ClusterProtocol, Http2};
 pub use ids::Ids;
 pub use problem::{Problem, Problems, Severity};
 pub use schema::json_schema;
@@ -20,13 +21,18 @@ pub use snapshot::{
 };
 
 mod compile;
+mod http2;
 mod ids;
 pub mod problem;
 mod read;
 mod schema;
 pub mod snapshot;
+#[cfg(test)]
+mod stream_tests;
 mod suggest;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_tls;
 mod units;
 mod values;

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::http2::ClusterProtocol;
 use super::problem::Problems;
 use super::read::{
     At, Entries, Fields, Preset, Property, Read, Section, read_section, section, section_schema, wrong_type,
@@ -19,10 +20,14 @@ use super::units::{Size, Time};
 use crate::balance::Balance;
 use crate::limits;
 
+pub(super) use http2::*;
 pub(super) use kinds::*;
+pub(super) use proxy_header::*;
 pub(super) use tls::*;
 
+mod http2;
 mod kinds;
+mod proxy_header;
 mod tls;
 
 const fn seconds(seconds: u64) -> Time {
@@ -82,8 +87,12 @@ section! {
         need name: String;
         /// An IP address with port, or `unix:` and a path. Port 0 takes any free port.
         need address: Address;
-        /// What is spoken there; `auto` detects the HTTP version.
+        /// What is spoken there; `auto` detects the HTTP version, `tcp` and `tls-passthrough` pass bytes on.
         has protocol: Protocol = Protocol::Auto;
+        /// Where connections go that no route takes; only with `tcp` and `tls-passthrough`.
+        may cluster: String;
+        /// Whether connections begin with a PROXY header. Default: `off`.
+        may proxy_protocol: AcceptHeader;
         /// Protocols that a request may upgrade to, `*` for every one. Other versions of HTTP are never passed on.
         has upgrades: Vec<At<Upgrade>> = vec![At::preset(Upgrade::websocket())];
         /// Whether a client that has closed its sending side still waits for answers.
@@ -94,11 +103,10 @@ section! {
         sub limits: ListenerLimits;
         /// Headers about the client, and whose to believe.
         sub forwarding: Forwarding;
+        /// How HTTP/2 is spoken.
+        sub http2: ListenerHttp2;
         /// TLS on the port. Plain text when the table is absent.
         may tls: ListenerTls;
-    }
-    later {
-        "cluster": "forwarding of TCP connections",
     }
 }
 
@@ -162,8 +170,10 @@ section! {
     Route = "[[routes]]" {
         /// The route's name in metrics and logs, unique. Default: derived from its conditions.
         may name: String;
-        /// The listeners it exists on. Default: every HTTP listener.
+        /// The listeners it exists on. Default: every HTTP listener; with `sni` every one that passes TLS on.
         may listeners: Vec<At<String>>;
+        /// Server names that TLS clients ask for: exact, `*.example.com` or `*`. For listeners that pass TLS on.
+        may sni: Vec<At<String>>;
         /// Hosts: exact, `*.example.com` or `*`. The port of a request's host is ignored. Default: every host.
         may hosts: Vec<At<String>>;
         /// A string is an exact path. Default: every path.
@@ -293,12 +303,16 @@ section! {
         need endpoints: Vec<At<EndpointEntry>>;
         /// What is spoken to the endpoints.
         has protocol: ClusterProtocol = ClusterProtocol::Http1;
+        /// The PROXY header that connections to endpoints begin with. Default: none.
+        may proxy_protocol: SendHeader;
         /// How an endpoint is chosen.
         has balance: Balance = Balance::LeastRequest;
         /// How long the cluster waits for endpoints.
         sub timeouts: ClusterTimeouts;
         /// How much the cluster asks of endpoints.
         sub limits: ClusterLimits;
+        /// How HTTP/2 is spoken.
+        sub http2: ClusterHttp2;
         /// TLS to endpoints. Plain text when the table is absent.
         may tls: ClusterTls;
     }

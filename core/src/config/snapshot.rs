@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::http2::{ClusterProtocol, Http2};
 use super::problem::Problems;
 use crate::balance::Balance;
 use crate::http::Upgrades;
@@ -23,8 +24,10 @@ use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
 use crate::tls::CertDetails;
 
+pub use proxy_header::{AcceptHeader, SendHeader, SendValues};
 pub use tls::*;
 
+mod proxy_header;
 mod tls;
 
 /// One whole configuration in force.
@@ -245,8 +248,12 @@ pub struct Listener {
     pub half_close: bool,
     /// What requests may upgrade to.
     pub upgrades: Upgrades,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
     /// TLS on the port; `None` is plain text.
     pub tls: Option<ListenerTls>,
+    /// Whether and of whom connections may begin with a PROXY header.
+    pub proxy_protocol: Option<AcceptHeader>,
 }
 
 impl Listener {
@@ -264,6 +271,10 @@ pub enum Protocol {
     Auto,
     /// HTTP/1.0 and HTTP/1.1.
     Http1,
+    /// Bytes, passed on unread.
+    Tcp,
+    /// TLS, passed on after a look at the name that the client asks for.
+    TlsPassthrough,
 }
 
 impl Protocol {
@@ -272,7 +283,19 @@ impl Protocol {
         match self {
             Protocol::Auto => "auto",
             Protocol::Http1 => "http1",
+            Protocol::Tcp => "tcp",
+            Protocol::TlsPassthrough => "tls-passthrough",
         }
+    }
+
+    /// Bytes are passed on; requests are not read.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::TlsPassthrough)
+    }
+
+    /// Server names are seen although nothing is decrypted.
+    pub const fn sees_names(self) -> bool {
+        matches!(self, Protocol::TlsPassthrough)
     }
 }
 
@@ -341,8 +364,14 @@ pub struct Cluster {
     pub timeouts: ClusterTimeouts,
     /// How much it asks of them.
     pub limits: ClusterLimits,
+    /// What is spoken to them.
+    pub protocol: ClusterProtocol,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
     /// TLS to endpoints; `None` is plain text.
     pub tls: Option<ClusterTls>,
+    /// What connections to them begin with.
+    pub proxy_protocol: Option<SendHeader>,
 }
 
 /// One address of a cluster.

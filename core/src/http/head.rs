@@ -149,6 +149,8 @@ pub struct Field {
     pub hop: bool,
     /// The line is exactly `name: value`, with one space, and may be copied as it is.
     pub canonical: bool,
+    /// HTTP/2: it is never to be compressed, here and further on (RFC 7541 section 6.2.3).
+    pub sensitive: bool,
 }
 
 /// The field lines of one head, inline.
@@ -164,6 +166,7 @@ const NO_FIELD: Field = Field {
     known: Known::Other,
     hop: false,
     canonical: false,
+    sensitive: false,
 };
 
 impl Fields {
@@ -300,6 +303,8 @@ pub struct RequestHead {
     pub expect_continue: bool,
     /// The Upgrade field's value when `Connection: upgrade` came with it, on HTTP/1.1, without a body.
     pub upgrade: Option<Span>,
+    /// The protocol of an extended CONNECT (RFC 8441), which asks for what [`Self::upgrade`] then says, too.
+    pub protocol: Option<Span>,
 }
 
 impl RequestHead {
@@ -322,6 +327,7 @@ impl RequestHead {
             keep_alive: true,
             expect_continue: false,
             upgrade: None,
+            protocol: None,
         }
     }
 

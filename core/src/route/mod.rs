@@ -156,9 +156,11 @@ impl RetryOn {
             Fault::ConnectLocal | Fault::ConnectFailed | Fault::ConnectTimeout => {
                 self.connect_failure || self.server_error
             }
-            Fault::StaleConnection | Fault::UpstreamClosed | Fault::FirstByteTimeout => {
-                self.reset || self.server_error
-            }
+            Fault::StreamRefused => self.refused_stream || self.reset || self.server_error,
+            Fault::StaleConnection
+            | Fault::UpstreamClosed
+            | Fault::UpstreamReset
+            | Fault::FirstByteTimeout => self.reset || self.server_error,
             _ => false,
         }
     }

@@ -19,11 +19,14 @@
 
 pub mod counters;
 pub mod histogram;
+pub mod http2;
 pub mod ledger;
 pub mod names;
 pub mod record;
 pub mod stats;
+pub mod tls;
 
+pub use http2::{Http2Stats, Side};
 pub use ledger::{Ledger, Phase};
 pub use record::AccessEntry;
 pub use stats::{ClusterStats, Direction, EndpointStats, ListenerStats, RouteStats, ShardStats, class_of};

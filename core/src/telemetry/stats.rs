@@ -10,6 +10,8 @@
 
 use super::counters::{Counter, Gauge};
 use super::histogram::Histogram;
+use super::http2::Http2Stats;
+use super::tls::TlsStats;
 use crate::fault::Fault;
 
 /// Where relayed bytes go.
@@ -87,6 +89,10 @@ pub struct ShardStats {
     pub connections_rebalanced: Counter,
     /// Requests that ended with each fault, by [`Fault::index`].
     pub faults: [Counter; Fault::COUNT],
+    /// HTTP/2 connections, by [`Side`](super::http2::Side).
+    pub http2: [Http2Stats; 2],
+    /// Handshakes, keys, and who handles the records.
+    pub tls: TlsStats,
 }
 
 impl Default for ShardStats {
@@ -108,6 +114,8 @@ impl Default for ShardStats {
             parked_out: Counter::new(),
             connections_rebalanced: Counter::new(),
             faults: [const { Counter::new() }; Fault::COUNT],
+            http2: Default::default(),
+            tls: TlsStats::default(),
         }
     }
 }
@@ -134,6 +142,8 @@ pub struct ListenerStats {
     pub tunnels_active: Gauge,
     /// Requests whose offer to upgrade stayed behind.
     pub upgrades_stripped: Counter,
+    /// How long tunnels lasted.
+    pub tunnel_duration: Histogram,
 }
 
 /// What one shard did for one route.
@@ -144,6 +154,8 @@ pub struct RouteStats {
     pub responses: Classes,
     /// From the first byte of the request to the last byte of the response.
     pub duration: Histogram,
+    /// Connections taken, by a route of connections that are passed on.
+    pub connections_total: Counter,
 }
 
 impl RouteStats {
@@ -187,6 +199,16 @@ pub struct ClusterStats {
     pub retries: Counter,
     /// Attempts after the first, because an idle connection turned out to be closed.
     pub stale_retries: Counter,
+    /// Tunnels begun.
+    pub tunnels_total: Counter,
+    /// Tunnels open.
+    pub tunnels_active: Gauge,
+    /// Bytes sent to endpoints through tunnels.
+    pub tunnel_sent_bytes: Counter,
+    /// Bytes received from endpoints through tunnels.
+    pub tunnel_received_bytes: Counter,
+    /// How long tunnels lasted.
+    pub tunnel_duration: Histogram,
 }
 
 /// What one shard did with one endpoint.

@@ -1,13 +1,20 @@
 //! Answers of our own: faults and direct responses.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use pinion_core::fault::Fault;
 use pinion_core::http::h1::encode::encode_own;
+use pinion_core::http::h2;
 use pinion_core::route::DirectResponse;
 use rustix::net::SendFlags;
 use smallvec::SmallVec;
 
 use super::downstream::Downstream;
 use super::request::Call;
+use crate::h2::StreamFault;
+use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
@@ -30,6 +37,9 @@ pub(crate) async fn fault(call: &mut Call<'_>, fault: Fault, head_request: bool)
     if fault == Fault::MemoryLimit {
         // There may be no buffer for the answer either.
         call.exchange.borrow_mut().on_own_answer();
+        if call.stream.is_some() {
+            return false;
+        }
         call.story.status = row.status;
         without_memory(call.connection);
         return true;
@@ -56,24 +66,70 @@ async fn own(
     keep: bool,
     head_request: bool,
 ) -> bool {
-    let (shard, connection) = (call.shard, call.connection);
-    // Without memory for an answer the connection is closed without one.
-    let Some(mut out) = shard.buffers.take(Size::Small) else {
+    let length = match call.stream {
+        Some(stream) => on_stream(call, stream, status, fields, body, head_request).await,
+        None => on_connection(call, status, fields, body, keep, head_request).await,
+    };
+    let Some(length) = length else {
         return false;
     };
+    call.story.status = status;
+    call.story.bytes_out = if head_request { 0 } else { body.len() as u64 };
+    call.connection.view.stats.sent_bytes.add(length as u64);
+    true
+}
+
+/// Sends an answer; how many bytes that were.
+async fn on_connection(
+    call: &Call<'_>,
+    status: u16,
+    fields: &[(&[u8], &[u8])],
+    body: &[u8],
+    keep: bool,
+    head_request: bool,
+) -> Option<usize> {
+    let connection = call.connection;
+    // Without memory for an answer the connection is closed without one.
+    let mut out = call.shard.buffers.take(Size::Small)?;
     encode_own(out.as_vec(), status, fields, body, keep, head_request);
     let length = out.unread().len();
     let due = clock::now().after(connection.view.listener.timeouts.write);
-    connection.lease.cut_both(Lane::Write, due, &connection.socket);
+    call.lease.cut_both(Lane::Write, due, &connection.socket);
     let (sent, _) = send_all(&connection.socket, out, |_| ()).await;
-    connection.lease.disarm(Lane::Write);
-    if sent.is_err() {
-        return false;
+    call.lease.disarm(Lane::Write);
+    sent.ok().map(|()| length)
+}
+
+/// Sends an answer on a stream; how many bytes of content that were.
+async fn on_stream(
+    call: &Call<'_>,
+    stream: &Stream,
+    status: u16,
+    fields: &[(&[u8], &[u8])],
+    body: &[u8],
+    head_request: bool,
+) -> Option<usize> {
+    let content = if head_request { &[][..] } else { body };
+    let sent = stream.send_head(content.is_empty(), |encoder, out| {
+        h2::head::encode_own(encoder, out, status, fields, body.len() as u64);
+    });
+    sent.ok()?;
+    if content.is_empty() {
+        return Some(0);
     }
-    call.story.status = status;
-    call.story.bytes_out = if head_request { 0 } else { body.len() as u64 };
-    connection.view.stats.sent_bytes.add(length as u64);
-    true
+    let lease = call.lease;
+    lease.wake_at(Lane::Write, clock::now().after(call.connection.view.listener.timeouts.write));
+    let mut sending = pin!(stream.send(content, true, |_| ()));
+    let sent = poll_fn(|cx| {
+        lease.wait_here(cx);
+        if lease.fired(Lane::Write).is_some() {
+            return Poll::Ready(Err(StreamFault::Closed));
+        }
+        sending.as_mut().poll(cx)
+    })
+    .await;
+    lease.disarm(Lane::Write);
+    sent.ok().map(|()| content.len())
 }
 
 /// Answers a client when the shard is out of buffers.

@@ -21,9 +21,10 @@ use pinion_core::fault::Fault;
 use pinion_core::time::Instant;
 
 use super::downstream::{Downstream, View};
+use super::http2;
 use super::listen::Permit;
+use super::open;
 use super::request::request;
-use crate::net;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
@@ -56,13 +57,10 @@ pub(crate) enum Next {
     Idle,
     /// It is closed.
     Close,
+    /// Its client speaks HTTP/2.
+    Http2,
     /// It is closed once the client has had a chance to read the answer.
     Linger,
-}
-
-/// Starts a connection's task.
-pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>) {
-    net::spawn(run(shard.clone(), connection));
 }
 
 /// Takes over a parked connection, from another shard or just accepted.
@@ -81,6 +79,8 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     let mut connection = Downstream::new(shard, view, socket, permit, parked.peer);
     connection.requests = parked.requests;
     connection.accepted = parked.accepted;
+    connection.opened = parked.opened;
+    connection.proxy = parked.proxy;
     if !parked.unread.is_empty() {
         // Room for it is promised: what is unread fits one buffer.
         let Some(mut buffer) = shard.buffers.take(Size::Large) else {
@@ -90,7 +90,7 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
         connection.inbuf = Some(buffer);
     }
     shard.stats.parked_in.inc();
-    start(shard, connection);
+    open::start(shard, connection);
 }
 
 /// Sends a parked connection to another shard; false, and it is closed, when that shard's inbox is full.
@@ -105,35 +105,35 @@ pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked, counted: Counted
     sent
 }
 
-async fn run(shard: Rc<Shard>, mut connection: Box<Downstream>) {
-    if connection.inbuf.is_some() {
-        let (back, next) = shard.seats.serve(shard.clone(), connection).await;
-        connection = back;
-        if next != Next::Idle {
-            return;
-        }
-    }
-    loop {
+/// Serves a connection until it ends.
+pub(crate) async fn run(shard: Rc<Shard>, connection: Box<Downstream>) {
+    let mut waiting =
+        if connection.inbuf.is_some() { attend(&shard, connection).await } else { Some(connection) };
+    while let Some(mut connection) = waiting {
         let began = clock::now();
-        match idle(&shard, &connection).await {
+        waiting = match idle(&shard, &connection).await {
             Idle::Readable => {
                 let quick = clock::now().since(began) < WARM_TIME;
                 connection.quick = if quick { (connection.quick + 1).min(WARM_AFTER) } else { 0 };
+                attend(&shard, connection).await
             }
-            Idle::Close => return,
-            Idle::Move(to) => match depart(&shard, connection, to) {
-                Ok(()) => return,
-                Err(stayed) => {
-                    connection = stayed;
-                    continue;
-                }
-            },
+            Idle::Close => None,
+            Idle::Move(to) => depart(&shard, connection, to).err(),
+        };
+    }
+}
+
+/// Serves what a connection brings until it is idle again; `None` when it is over.
+async fn attend(shard: &Rc<Shard>, connection: Box<Downstream>) -> Option<Box<Downstream>> {
+    let (connection, next) = shard.seats.serve(shard.clone(), connection).await;
+    match next {
+        Next::Idle => Some(connection),
+        Next::Http2 => {
+            // ALLOC: once a connection, so that those of HTTP/1 are no larger for it.
+            Box::pin(http2::connection(shard, connection)).await;
+            None
         }
-        let (back, next) = shard.seats.serve(shard.clone(), connection).await;
-        connection = back;
-        if next != Next::Idle {
-            return;
-        }
+        Next::Close | Next::Linger => None,
     }
 }
 
@@ -195,6 +195,8 @@ fn depart(shard: &Shard, connection: Box<Downstream>, to: usize) -> Result<(), B
         unread: connection.inbuf.as_ref().map(|buffer| buffer.unread().to_vec()).unwrap_or_default(),
         requests: connection.requests,
         accepted: connection.accepted,
+        opened: true,
+        proxy: connection.proxy.clone(),
     };
     if hand_on(shard, to, parked, counted) { Ok(()) } else { Err(connection) }
 }
@@ -228,6 +230,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut connection: Box<Downstream>) -> 
         }
     };
     shard.trips.give(trip);
+    if next == Next::Http2 {
+        connection.inbuf = Some(inbuf);
+        return (connection, next);
+    }
     if next == Next::Linger {
         linger(&shard, &connection, inbuf).await;
         return (connection, Next::Close);

@@ -9,6 +9,7 @@ use pinion_core::telemetry::ListenerStats;
 use pinion_core::time::Instant;
 
 use super::listen::Permit;
+use super::proxy_protocol::ProxyFacts;
 use crate::net::clock;
 use crate::net::socket::Socket;
 use crate::shard::Shard;
@@ -38,7 +39,12 @@ pub(crate) struct Downstream {
     pub(crate) quick: u8,
     /// Bytes received and not served, of a connection that came from another shard.
     pub(crate) inbuf: Option<Buffer>,
-    _permit: Permit,
+    /// What came before its protocol is done with: it came from another shard, or has passed `open`.
+    pub(crate) opened: bool,
+    /// What its PROXY header said, if it had one.
+    pub(crate) proxy: Option<Arc<ProxyFacts>>,
+    /// `None` where another value holds the connection's place in the counts.
+    _permit: Option<Permit>,
 }
 
 /// The connection's listener as the generation it last served sees it. Holds nothing else of that
@@ -100,8 +106,45 @@ impl Downstream {
             view,
             quick: 0,
             inbuf: None,
-            _permit: permit,
+            opened: false,
+            proxy: None,
+            _permit: Some(permit),
         })
+    }
+
+    /// The same connection as later tables see it, which must not outlive this one.
+    pub(crate) fn renewed(&self, shard: &Shard, view: View) -> Self {
+        Downstream {
+            socket: self.socket.clone(),
+            lease: shard.slots.lease(),
+            peer: self.peer,
+            text: self.text,
+            requests: self.requests,
+            accepted: self.accepted,
+            view,
+            quick: 0,
+            inbuf: None,
+            opened: true,
+            proxy: self.proxy.clone(),
+            _permit: None,
+        }
+    }
+
+    /// Takes in what its PROXY header said, and who its client is, if that was said.
+    pub(crate) fn told(&mut self, source: Option<SocketAddr>, facts: ProxyFacts) {
+        if let Some(source) = source {
+            self.peer = Some(source);
+            self.text = PeerText::of(self.peer);
+            self.view.trusted = self.view.listener.trusts(source.ip());
+        }
+        // ALLOC: once a connection.
+        self.proxy = Some(Arc::new(facts));
+    }
+
+    /// The address that the client connected to, as far as this machine knows; `None` for Unix sockets.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        let address = rustix::net::getsockname(&self.socket).ok()?;
+        SocketAddr::try_from(address).ok()
     }
 
     /// Whether the connection should end with the request in progress: the proxy drains, or the listener
@@ -125,6 +168,11 @@ impl Downstream {
 }
 
 impl View {
+    /// The generation of the tables it was found in.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// The listener `id` in `tables`, for a connection from `peer`.
     pub(crate) fn find(tables: &Tables, id: ListenerId, peer: Option<SocketAddr>) -> Option<Self> {
         let snapshot = &tables.shared.snapshot;

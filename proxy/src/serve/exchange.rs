@@ -15,9 +15,9 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pinion_core::fault::{Fault, Party};
-use pinion_core::http::Method;
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::h1::encode::{Forwarding, encode_request};
+use pinion_core::http::h1::encode::{ClientCert, Forwarding, encode_request};
+use pinion_core::http::{Framing, Method};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
 use pinion_core::telemetry::{Phase, class_of};
@@ -27,18 +27,22 @@ use super::relay::{self, Uploaded};
 use super::request::Call;
 use super::respond::{Responded, Responding, respond};
 use super::trip::Trip;
-use super::tunnel;
+use super::{cross, proxy_protocol, tunnel};
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::{Background, send_all};
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
+use crate::upstream::client::Client;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 use crate::upstream::connection::Upstream;
-use crate::upstream::pool::{self, Got, Want};
+use crate::upstream::pool::{self, Got, Link, Want};
 
 /// Added header fields usually fit this beside the received head.
 pub(crate) const HEAD_ROOM: usize = 1_024;
+
+/// So often a request that an upstream refused unprocessed (it leaves, or had too many) is sent again unasked.
+const REFUSALS_MAX: u32 = 3;
 
 /// How one attempt ended that may be repeated.
 enum Failed {
@@ -49,10 +53,10 @@ enum Failed {
 }
 
 /// A request in hand on an endpoint and its cluster.
-struct InHand<'a>(&'a ClusterState, &'a EndpointState);
+pub(super) struct InHand<'a>(&'a ClusterState, &'a EndpointState);
 
 impl<'a> InHand<'a> {
-    fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
+    pub(super) fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
         endpoint.load.set(endpoint.load.get() + 1);
         endpoint.stats.requests_active.inc();
         cluster.stats.requests_active.inc();
@@ -81,11 +85,20 @@ pub(crate) async fn proxy(
     call.story.ledger.stamp(Phase::Route, began);
     let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
-    let client = &call.connection.socket;
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
-    let fresh = call.exchange.get_mut().asks_for_tunnel();
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, half_close };
+    let tunnel = call.exchange.get_mut().asks_for_tunnel();
+    // A connection that tells of one client is of no use to others.
+    let send = cluster.cluster.proxy_protocol.as_ref();
+    let preface = send.map(|send| proxy_protocol::header(call.shard, call.connection, send, ""));
+    let preface = preface.as_deref().unwrap_or_default();
+    let fresh = tunnel || !preface.is_empty();
+    let client = match call.stream {
+        Some(stream) => Client::Stream(stream),
+        None => Client::Socket { socket: &call.connection.socket, half_close },
+    };
+    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, preface };
+    let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;
         let failed = match attempt(call, trip, route, &want, may_retry_status).await {
@@ -98,7 +111,14 @@ pub(crate) async fn proxy(
         };
         let exchange = call.exchange.get_mut();
         match fault {
-            // Nobody has to ask for this one: the connection had closed under us.
+            // Nobody has to ask for these: the upstream did nothing with it,
+            Some(Fault::StreamRefused)
+                if refusals < REFUSALS_MAX && exchange.may_retry(Fault::StreamRefused, false) =>
+            {
+                cluster.stats.stale_retries.inc();
+                refusals += 1;
+            }
+            // or the connection had closed under us.
             Some(Fault::StaleConnection)
                 if !want.fresh && exchange.may_retry(Fault::StaleConnection, true) =>
             {
@@ -130,17 +150,51 @@ async fn attempt(
     want: &Want<'_>,
     may_retry_status: bool,
 ) -> Result<(), Failed> {
-    let shard = call.shard;
-    let lease = &call.connection.lease;
-    let got = pool::acquire(shard, lease, &mut call.story.ledger, want).await;
-    let Got { mut upstream, place } = got.map_err(|(fault, place)| Failed::Fault(fault, place))?;
-    let endpoint = upstream.endpoint.clone();
+    let got = pool::acquire(call.shard, call.lease, &mut call.story.ledger, want).await;
+    let Got { link, endpoint, place } = got.map_err(|(fault, place)| Failed::Fault(fault, place))?;
     let _in_hand = InHand::new(want.cluster, &endpoint);
     call.story.attempts += 1;
-    call.story.reused = upstream.served > 0;
+    call.story.reused = link.is_reused();
     call.story.endpoint = Some(endpoint.clone());
     endpoint.stats.requests_total.inc();
+    let result = match (call.stream, link) {
+        (None, Link::Http1(upstream)) => alone(call, trip, route, want, upstream, may_retry_status).await,
+        (_, mut link) => {
+            let result = cross::converse(call, trip, route, &mut link, want.until, may_retry_status).await;
+            cross::release(call, want.cluster, link, result.is_ok());
+            result
+        }
+    };
     let cluster = want.cluster;
+    match result {
+        Ok(Responded::Passed | Responded::Switched) => {
+            cluster.stats.responses[class_of(call.story.status)].inc();
+            Ok(())
+        }
+        Ok(Responded::Retry) => {
+            cluster.stats.responses[class_of(trip.response.status)].inc();
+            Err(Failed::Status(place))
+        }
+        Err(fault) => {
+            cluster.stats.responses[0].inc();
+            if fault.row().party == Party::Upstream {
+                endpoint.stats.failures_total.inc();
+            }
+            Err(Failed::Fault(fault, Some(place)))
+        }
+    }
+}
+
+/// HTTP/1 on both sides: each has its connection to itself.
+async fn alone(
+    call: &mut Call<'_>,
+    trip: &mut Trip,
+    route: &Route,
+    want: &Want<'_>,
+    mut upstream: Box<Upstream>,
+    may_retry_status: bool,
+) -> Result<Responded, Fault> {
+    let (shard, lease, cluster) = (call.shard, call.lease, want.cluster);
     let due = call.story.ledger.last().after(cluster.cluster.timeouts.first_byte);
     lease.cut_both(Lane::Up, due, &upstream.socket);
     if want.until != Instant::NEVER {
@@ -157,31 +211,14 @@ async fn attempt(
     let fired = (up.or(send), lease.disarm(Lane::Request));
     if matches!(result, Ok(Responded::Switched)) {
         // ALLOC: once a tunnel, so that a seat is no larger for it.
-        Box::pin(tunnel::relay(call, &upstream)).await;
+        Box::pin(tunnel::relay(call, &upstream, cluster)).await;
     }
     let reusable = result.is_ok()
         && fired == (None, None)
         && !upstream.broken
         && call.exchange.borrow().upstream() == Reuse::Keep;
-    pool::release(shard, cluster, upstream, reusable, call.story.ledger.last());
-    match result {
-        Ok(Responded::Passed | Responded::Switched) => {
-            cluster.stats.responses[class_of(call.story.status)].inc();
-            Ok(())
-        }
-        Ok(Responded::Retry) => {
-            cluster.stats.responses[class_of(trip.response.status)].inc();
-            Err(Failed::Status(place))
-        }
-        Err(fault) => {
-            cluster.stats.responses[0].inc();
-            let fault = blame(fault, fired, call.exchange.get_mut());
-            if fault.row().party == Party::Upstream {
-                endpoint.stats.failures_total.inc();
-            }
-            Err(Failed::Fault(fault, Some(place)))
-        }
-    }
+    pool::release(shard, cluster, Link::Http1(upstream), reusable, call.story.ledger.last());
+    result.map_err(|fault| blame(fault, fired, call.exchange.get_mut()))
 }
 
 /// A connection that a deadline cut looks like one that the upstream closed: the deadline says what it was.
@@ -312,36 +349,47 @@ async fn stream(
     .await
 }
 
-/// The request as it goes out: head and as much of the body as is here.
-fn encode(call: &mut Call<'_>, trip: &Trip, route: &Route) -> Result<Buffer, Fault> {
-    let (head, connection) = (&trip.head, call.connection);
+/// The request as it goes out on an HTTP/1 connection: head and as much of the body as is here.
+pub(super) fn encode(call: &mut Call<'_>, trip: &Trip, route: &Route) -> Result<Buffer, Fault> {
+    let head = &trip.head;
     let needed = head.len + call.kept + HEAD_ROOM;
     let size = if needed <= Size::Small.room() { Size::Small } else { Size::Large };
     let mut out = call.shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
-    let unread = call.inbuf.unread();
-    let bytes = head.bytes(unread);
+    let mut request_id = [0_u8; 32];
+    let forwarding = forwarding(call, &mut request_id);
+    let bytes = head.bytes(call.inbuf.unread());
+    let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
+    encode_request(out.as_vec(), bytes, head, path, &forwarding, &route.request_headers, head.framing);
+    // Beyond the buffer's room this grows it, which is rare: very long fields added by a route.
+    let body = call.kept_body(head);
+    if call.stream.is_some() && head.framing == Framing::Chunked {
+        cross::append_body(&mut out, body, call.ended, call.trailers.as_ref());
+    } else {
+        out.as_vec().extend_from_slice(body);
+        if call.ended {
+            out.as_vec().extend_from_slice(call.body.tail());
+        }
+    }
+    Ok(out)
+}
+
+/// What is said of the request's way.
+pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -> Forwarding<'c> {
+    let connection = call.connection;
     let listener = &connection.view.listener;
     let options = &listener.forwarding;
-    let mut request_id = [0_u8; 32];
-    let forwarding = Forwarding {
+    Forwarding {
         peer_ip: connection.text.ip(),
         proto: b"http",
         trusted: connection.view.trusted,
         x_forwarded_host: options.x_forwarded_host,
         forwarded: options.forwarded,
         via: options.via,
-        request_id: options.request_id.then(|| new_request_id(call, &mut request_id)),
+        request_id: options.request_id.then(|| new_request_id(call, request_id)),
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
         upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
-    };
-    let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
-    encode_request(out.as_vec(), bytes, head, path, &forwarding, &route.request_headers, head.framing);
-    // Beyond the buffer's room this grows it, which is rare: very long fields added by a route.
-    out.as_vec().extend_from_slice(&unread[head.body_start()..head.body_start() + call.kept]);
-    if call.body.is_done() {
-        out.as_vec().extend_from_slice(call.body.tail());
+        client_cert: ClientCert::new(options.client_cert, None),
     }
-    Ok(out)
 }
 
 /// A random request id: 128 bits in hexadecimal.

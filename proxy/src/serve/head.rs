@@ -20,8 +20,19 @@ pub(crate) enum Read {
     Head(Instant),
     /// The client ended the connection between requests.
     End,
+    /// The client speaks HTTP/2: its preface is complete.
+    Http2,
     /// The head is refused; when its first byte was there.
     Refused(Fault, Instant),
+}
+
+/// What a client that knows that the server speaks HTTP/2 begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How far `bytes` are the preface: `None` when they are something else, or whether all of it is there.
+fn preface(bytes: &[u8]) -> Option<bool> {
+    let len = bytes.len().min(PREFACE.len());
+    (bytes[..len] == PREFACE[..len]).then_some(len == PREFACE.len())
 }
 
 /// Reads one request head into `head`; `inbuf` holds it and whatever came behind it.
@@ -37,13 +48,23 @@ pub(crate) async fn read(
     let mut began: Option<Instant> = (!inbuf.unread().is_empty()).then(clock::turn);
     let mut seen = 0;
     let mut timed = false;
+    // Only a connection's first bytes can be the preface.
+    let mut may_be_http2 = connection.requests == 0;
     let outcome = loop {
         // One pass over new bytes tells whether the head can have ended: no parsing again for each byte.
-        if !inbuf.unread().is_empty()
+        if may_be_http2 && !inbuf.unread().is_empty() {
+            match preface(inbuf.unread()) {
+                Some(true) => break Ok(true),
+                Some(false) => {}
+                None => may_be_http2 = false,
+            }
+        }
+        if !may_be_http2
+            && !inbuf.unread().is_empty()
             && (seen == 0 || may_end(inbuf.unread(), seen) || too_long(inbuf, &limits))
         {
             match parse_request(inbuf.unread(), &limits, head) {
-                Ok(Progress::Complete) => break Ok(()),
+                Ok(Progress::Complete) => break Ok(false),
                 Ok(Progress::Partial) => {}
                 Err(error) => break Err(error.fault()),
             }
@@ -77,7 +98,8 @@ pub(crate) async fn read(
     }
     let began = began.unwrap_or(Instant::ZERO);
     match outcome {
-        Ok(()) => Read::Head(began),
+        Ok(false) => Read::Head(began),
+        Ok(true) => Read::Http2,
         Err(fault) => Read::Refused(fault, began),
     }
 }

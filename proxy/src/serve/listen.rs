@@ -18,8 +18,8 @@ use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{ListenerStats, ShardStats};
 use rustix::net::{SendFlags, Shutdown};
 
-use super::connection;
 use super::downstream::{Downstream, View};
+use super::{connection, open};
 use crate::net;
 use crate::net::accept::{ACCEPT_BATCH, Accepted, Acceptor, peer_address};
 use crate::net::clock;
@@ -192,7 +192,7 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
             let peer = peer_address(&socket);
             if let Some(view) = View::find(&tables, id, peer) {
                 let permit = Permit::held(shard, &tables, place, counted);
-                connection::start(shard, Downstream::new(shard, view, socket, permit, peer));
+                open::start(shard, Downstream::new(shard, view, socket, permit, peer));
             }
         }
         Err(_) => shard.stats.accept_errors.inc(),

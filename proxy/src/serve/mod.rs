@@ -4,14 +4,21 @@
 
 pub(crate) mod answer;
 pub(crate) mod connection;
+mod cross;
 pub(crate) mod downstream;
 pub(crate) mod exchange;
 pub(crate) mod head;
+pub(crate) mod http2;
 pub(crate) mod listen;
+pub(crate) mod open;
+pub(crate) mod proxy_protocol;
 pub(crate) mod record;
 pub(crate) mod relay;
 pub(crate) mod request;
 pub(crate) mod respond;
 pub(crate) mod seat;
+mod sniff;
+mod tcp;
+mod through;
 pub(crate) mod trip;
 mod tunnel;

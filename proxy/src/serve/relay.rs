@@ -116,7 +116,7 @@ fn why_no_body(lease: &Lease) -> Fault {
 }
 
 /// The bytes of `buffer` behind the first `consumed`, in a buffer of their own.
-fn behind(shard: &Shard, buffer: &Buffer, consumed: usize) -> Result<Option<Buffer>, Fault> {
+pub(super) fn behind(shard: &Shard, buffer: &Buffer, consumed: usize) -> Result<Option<Buffer>, Fault> {
     let rest = &buffer.unread()[consumed..];
     if rest.is_empty() {
         return Ok(None);

@@ -8,12 +8,12 @@
 //!
 //! HOT: 0 allocations, 0 locks; 3 clock reads, and one a turn of the shard.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pinion_core::fault::{After, Fault};
 use pinion_core::http::h1::body::{BodyReader, Emit};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::{HeadView, Method, Normalised, RequestHead, normalize_host, normalize_path};
+use pinion_core::http::{Framing, HeadView, Method, Normalised, RequestHead, normalize_host, normalize_path};
 use pinion_core::route::{Action, Route};
 use pinion_core::telemetry::Phase;
 use pinion_core::time::Instant;
@@ -23,8 +23,11 @@ use super::downstream::Downstream;
 use super::record::{Seen, Story, record};
 use super::trip::Trip;
 use super::{answer, exchange, head};
+use crate::h2::StreamFault;
+use crate::h2::stream::Stream;
 use crate::net::clock;
 use crate::shard::Shard;
+use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
 
@@ -32,6 +35,10 @@ use crate::sys::buffer::Buffer;
 pub(crate) struct Call<'a> {
     pub(crate) shard: &'a Shard,
     pub(crate) connection: &'a Downstream,
+    /// The stream it came on; without one it has the connection to itself.
+    pub(crate) stream: Option<&'a Stream>,
+    /// The request's deadlines: the connection's, or those of its stream.
+    pub(crate) lease: &'a Lease,
     pub(crate) tables: &'a Tables,
     /// The head, the part of the body that came with it, and whatever follows.
     pub(crate) inbuf: &'a mut Buffer,
@@ -41,6 +48,12 @@ pub(crate) struct Call<'a> {
     pub(crate) kept: usize,
     /// How many bytes of `inbuf` belong to this request.
     pub(crate) used: usize,
+    /// All of the body is in `inbuf`.
+    pub(crate) ended: bool,
+    /// The trailers of a stream that has ended already: lines `name: value\r\n`.
+    pub(crate) trailers: Option<Buffer>,
+    /// Content that passed without being in `inbuf`.
+    pub(crate) content_in: Cell<u64>,
     /// What came behind a streamed body: the beginning of the next request.
     pub(crate) leftover: Option<Buffer>,
     pub(crate) story: Story,
@@ -60,6 +73,7 @@ pub(crate) async fn request(
         head::Read::Head(began) => (began, None),
         head::Read::Refused(fault, began) => (began, Some(fault)),
         head::Read::End => return (Next::Close, Instant::ZERO),
+        head::Read::Http2 => return (Next::Http2, Instant::ZERO),
     };
     shard.stats.requests_active.inc();
     let tables = shard.tables();
@@ -69,19 +83,8 @@ pub(crate) async fn request(
     let last = connection.requests >= connection.view.listener.limits.requests_per_connection;
     let close_after = last || !listed || shard.draining().is_some();
     let upgrade = refused.is_none() && passes_upgrade(connection, &trip.head, inbuf);
-    let mut call = Call {
-        shard,
-        connection,
-        tables: &tables,
-        inbuf,
-        exchange: RefCell::new(Exchange::new(&trip.head, close_after, upgrade)),
-        body: BodyReader::new(trip.head.framing, Emit::Framed),
-        kept: 0,
-        used: 0,
-        leftover: None,
-        story: Story::begin(began),
-        keep: false,
-    };
+    let exchange = Exchange::new(&trip.head, close_after, upgrade);
+    let mut call = Call::new(shard, connection, &tables, inbuf, exchange, trip.head.framing, began);
     call.story.ledger.stamp(Phase::Codec, clock::now());
     let mut route = None;
     let ended = match refused {
@@ -126,20 +129,14 @@ fn passes_upgrade(connection: &Downstream, head: &RequestHead, inbuf: &Buffer) -
 }
 
 /// The stages between the head and the record.
-async fn attend<'t>(
+pub(crate) async fn attend<'t>(
     call: &mut Call<'t>,
     trip: &mut Trip,
     found: &mut Option<&'t Route>,
 ) -> Result<(), Fault> {
     trip.path.clear();
     let head = &trip.head;
-    let start = head.body_start();
-    let fed = call.body.feed(&mut call.inbuf.unread_mut()[start..]).map_err(|error| error.fault())?;
-    call.kept = fed.kept;
-    call.used = start + fed.consumed;
-    if fed.done {
-        call.exchange.borrow_mut().on_request_body_done();
-    }
+    take_body(call, head)?;
     // normalise
     let bytes = head.bytes(call.inbuf.unread());
     let authority = head.authority.of(bytes);
@@ -182,10 +179,75 @@ async fn attend<'t>(
     exchange::proxy(call, trip, route, cluster).await
 }
 
+/// Takes what is here of the body. It stays behind the head, so that it can be sent more than once.
+fn take_body(call: &mut Call<'_>, head: &RequestHead) -> Result<(), Fault> {
+    let start = head.body_start();
+    match call.stream {
+        None => {
+            let fed = call.body.feed(&mut call.inbuf.unread_mut()[start..]).map_err(|error| error.fault())?;
+            call.kept = fed.kept;
+            call.used = start + fed.consumed;
+            call.ended = fed.done;
+        }
+        Some(stream) => {
+            let ending = stream.collect(call.inbuf).map_err(StreamFault::downstream)?;
+            call.kept = call.inbuf.unread().len() - start;
+            call.used = start + call.kept;
+            call.content_in.set(call.kept as u64);
+            if let Some(trailers) = ending {
+                call.ended = true;
+                call.trailers = trailers;
+            }
+        }
+    }
+    if call.ended {
+        call.exchange.borrow_mut().on_request_body_done();
+    }
+    Ok(())
+}
+
+impl<'a> Call<'a> {
+    /// A request whose head was read at `began`.
+    pub(crate) fn new(
+        shard: &'a Shard,
+        connection: &'a Downstream,
+        tables: &'a Tables,
+        inbuf: &'a mut Buffer,
+        exchange: Exchange,
+        framing: Framing,
+        began: Instant,
+    ) -> Self {
+        Call {
+            shard,
+            connection,
+            stream: None,
+            lease: &connection.lease,
+            tables,
+            inbuf,
+            exchange: RefCell::new(exchange),
+            body: BodyReader::new(framing, Emit::Framed),
+            kept: 0,
+            used: 0,
+            ended: false,
+            trailers: None,
+            content_in: Cell::new(0),
+            leftover: None,
+            story: Story::begin(began),
+            keep: false,
+        }
+    }
+
+    /// What is here of the body, framed as HTTP/1 frames it or (on a stream) content alone.
+    pub(crate) fn kept_body(&self, head: &RequestHead) -> &[u8] {
+        let start = head.body_start();
+        &self.inbuf.unread()[start..start + self.kept]
+    }
+}
+
 /// Answers a fault where that is still possible, and decides what becomes of the connection.
-async fn finish(call: &mut Call<'_>, head_request: bool, ended: Result<(), Fault>) -> Next {
+pub(crate) async fn finish(call: &mut Call<'_>, head_request: bool, ended: Result<(), Fault>) -> Next {
     // A tunnel has counted its own: what asks for one has no body.
-    call.story.bytes_in += call.body.payload_bytes();
+    call.story.bytes_in += call.body.payload_bytes().max(call.content_in.get());
     let Err(fault) = ended else {
         let keep = call.keep || call.exchange.borrow().downstream() == Reuse::Keep;
         return match call.story.fault {

@@ -124,7 +124,7 @@ pub(crate) async fn respond(
 }
 
 /// Receives until a response head is complete; the buffer begins with it.
-async fn read_head(
+pub(super) async fn read_head(
     call: &mut Responding<'_>,
     upstream: &mut Upstream,
     head: &mut ResponseHead,
@@ -170,7 +170,7 @@ fn fault_of(closed: Closed) -> Fault {
 }
 
 /// Whether the route has the request sent again because of this status.
-fn is_retried(call: &Responding<'_>, head: &ResponseHead) -> bool {
+pub(super) fn is_retried(call: &Responding<'_>, head: &ResponseHead) -> bool {
     let retried = call.route.retry.as_ref().is_some_and(|retry| retry.on.status(head.status));
     retried && call.exchange.borrow().is_repeatable()
 }
@@ -180,7 +180,7 @@ async fn pass_interim(
     call: &mut Responding<'_>,
     upstream: &mut Upstream,
     head: &ResponseHead,
-    mut inbuf: Buffer,
+    inbuf: Buffer,
     forward: bool,
 ) -> Result<(), Fault> {
     if forward {
@@ -188,14 +188,19 @@ async fn pass_interim(
         encode_interim(out.as_vec(), &inbuf.unread()[..head.len], head);
         send(call, out).await?;
     }
-    inbuf.take(head.len);
+    put_back(upstream, inbuf, head.len);
+    Ok(())
+}
+
+/// Puts what came behind a head of `len` bytes back in front of the next receive.
+pub(super) fn put_back(upstream: &mut Upstream, mut inbuf: Buffer, len: usize) {
+    inbuf.take(len);
     inbuf.compact();
     if inbuf.unread().is_empty() {
         upstream.receiver.start(inbuf);
     } else {
         upstream.receiver.put_back(inbuf);
     }
-    Ok(())
 }
 
 /// Sends the head with the body bytes that came with it; `None` when that was all.

@@ -25,7 +25,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         lease.sleep(PERIOD).await;
         periods = periods.wrapping_add(1);
         if periods.is_multiple_of(TRIM_PERIODS) {
-            let trimmed = shard.buffers.trim() + shard.seats.trim() + shard.trips.trim();
+            let trimmed = shard.buffers.trim() + shard.seats.trim() + shard.trips.trim() + shard.h2.trim();
             let connections = shard.stats.connections_active.get();
             freed |= trimmed > 0 || connections < held;
             held = connections;

@@ -66,10 +66,20 @@ impl Lease {
         self.arm(lane, now.after(idle), Cut::Wake);
     }
 
+    /// Begins a transfer whose end only wakes the task that asked to be woken; else like [`Lease::transfer`].
+    pub(crate) fn watch_transfer(&self, lane: Lane, idle: Duration, min_rate: u64) {
+        self.begin_transfer(lane, idle, min_rate, Cut::Wake);
+    }
+
     /// Begins a transfer on `socket`: cut after `idle` without [`Lease::moved`], or below `min_rate` bytes a
     /// second over the transfer (judged after [`RATE_JUDGED_AFTER`]; 0 is off). Reading transfers keep the
     /// sending direction, so that an answer can be given.
     pub(crate) fn transfer(&self, lane: Lane, reading: bool, idle: Duration, min_rate: u64, socket: &Socket) {
+        let cut = if reading { Cut::Reading(socket.clone()) } else { Cut::Both(socket.clone()) };
+        self.begin_transfer(lane, idle, min_rate, cut);
+    }
+
+    fn begin_transfer(&self, lane: Lane, idle: Duration, min_rate: u64, cut: Cut) {
         let now = clock::now();
         let timer = self.timer(lane);
         timer.idle.set(u64::try_from(idle.max(TICK).as_nanos()).unwrap_or(u64::MAX));
@@ -77,7 +87,6 @@ impl Lease {
         timer.started.set(now);
         timer.moved_at.set(now);
         timer.moved.set(0);
-        let cut = if reading { Cut::Reading(socket.clone()) } else { Cut::Both(socket.clone()) };
         let judged = if min_rate > 0 { now.after(RATE_JUDGED_AFTER) } else { Instant::NEVER };
         self.arm(lane, now.after(idle).min(judged), cut);
     }
@@ -130,8 +139,17 @@ impl Lease {
     /// While the upstream works: looks now and then whether `client` is still there; if not, cuts `upstream`
     /// and fires `Lane::Up` with [`Why::Gone`].
     pub(crate) fn watch_client(&self, client: &Socket, upstream: &Socket, half_close: bool, now: Instant) {
+        self.watch(client, Some(upstream.clone()), half_close, now);
+    }
+
+    /// Like [`Lease::watch_client`], but wakes the task that asked to be woken instead of cutting anything.
+    pub(crate) fn watch_client_only(&self, client: &Socket, half_close: bool, now: Instant) {
+        self.watch(client, None, half_close, now);
+    }
+
+    fn watch(&self, client: &Socket, upstream: Option<Socket>, half_close: bool, now: Instant) {
         let due = now.after(PROBE_PERIOD);
-        let probe = Probe { client: client.clone(), upstream: upstream.clone(), due, half_close };
+        let probe = Probe { client: client.clone(), upstream, due, half_close };
         self.slot.probe.set(Some(probe));
         self.slots.file(&self.slot, due);
     }

@@ -19,9 +19,9 @@ pub(crate) mod start;
 pub(crate) mod tables;
 pub(crate) mod timer;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
@@ -31,6 +31,7 @@ use pinion_core::route::MatchScratch;
 use pinion_core::telemetry::ShardStats;
 use pinion_core::time::Instant;
 
+use crate::h2::workers::Shared;
 use crate::net::Driver;
 use crate::net::buffers::BufferPool;
 use crate::net::splice::Pipes;
@@ -39,6 +40,7 @@ use crate::serve::seat::Seats;
 use crate::serve::trip::Trips;
 use crate::sys::alloc;
 use crate::telemetry::access::AccessSink;
+use crate::tls::TlsShard;
 use crate::upstream::Upstreams;
 use link::ShardLink;
 use slots::Slots;
@@ -56,8 +58,10 @@ pub(crate) struct Shard {
     pub(crate) buffers: BufferPool,
     pub(crate) pipes: Pipes,
     pub(crate) slots: Slots,
+    pub(crate) tls: Rc<TlsShard>,
     pub(crate) seats: Seats,
     pub(crate) trips: Trips,
+    pub(crate) h2: Rc<Shared>,
     pub(crate) upstreams: Upstreams,
     pub(crate) listening: Listening,
     pub(crate) rng: RefCell<Rng>,
@@ -65,6 +69,7 @@ pub(crate) struct Shard {
     pub(crate) access: RefCell<AccessSink>,
     tables: RefCell<Rc<Tables>>,
     drain: Cell<Option<Instant>>,
+    me: OnceCell<Weak<Shard>>,
 }
 
 impl Shard {
@@ -78,18 +83,21 @@ impl Shard {
     ) -> io::Result<Rc<Self>> {
         let shared = link.tables.load_full();
         let buffers = BufferPool::new(shared.snapshot.proxy.shard_memory);
+        let slots = Slots::new(link.stats.clone())?;
         let upstreams = Upstreams::default();
         let tables = Tables::new(shared, &upstreams, None);
         let generation = tables.shared.snapshot.generation;
         let shard = Rc::new(Shard {
             stats: link.stats.clone(),
+            tls: TlsShard::new(buffers.clone(), slots.clone(), link.stats.clone()),
             peers,
             driver,
             buffers,
             pipes: Pipes::default(),
-            slots: Slots::new(link.stats.clone())?,
+            slots,
             seats: Seats::default(),
             trips: Trips::default(),
+            h2: Rc::default(),
             upstreams,
             listening: Listening::default(),
             rng: RefCell::new(Rng::seeded(seed)),
@@ -97,10 +105,17 @@ impl Shard {
             access: RefCell::new(access),
             tables: RefCell::new(Rc::new(tables)),
             drain: Cell::new(None),
+            me: OnceCell::new(),
             link,
         });
+        let _ = shard.me.set(Rc::downgrade(&shard));
         shard.acknowledge(generation);
         Ok(shard)
+    }
+
+    /// The shard for a task of its own; always there, because whoever asks has a reference.
+    pub(crate) fn handle(&self) -> Option<Rc<Shard>> {
+        self.me.get().and_then(Weak::upgrade)
     }
 
     /// The tables in force, for one request.

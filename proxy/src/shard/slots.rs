@@ -62,7 +62,8 @@ pub(crate) struct Slot {
 
 pub(super) struct Probe {
     pub(super) client: Socket,
-    pub(super) upstream: Socket,
+    /// What is cut when the client is gone; without it the task is woken.
+    pub(super) upstream: Option<Socket>,
     pub(super) due: Instant,
     /// A client that only ended its sending direction is still there.
     pub(super) half_close: bool,
@@ -224,7 +225,7 @@ impl Slot {
         if probe.due <= now {
             if client_gone(&probe.client, probe.half_close) {
                 self.timers[Lane::Up as usize].fired.set(Some(Why::Gone));
-                self.cut(Some(Cut::Both(probe.upstream)));
+                self.cut(Some(probe.upstream.map_or(Cut::Wake, Cut::Both)));
                 return None;
             }
             probe.due = now.after(PROBE_PERIOD);

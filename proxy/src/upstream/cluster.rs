@@ -12,6 +12,8 @@ use pinion_core::rng::Rng;
 use pinion_core::telemetry::{ClusterStats, EndpointStats};
 
 use super::Upstreams;
+use super::shared::{Connections, Spoken};
+use crate::h2::stream::Stream;
 use crate::shard::link::{ShardTables, SharedCount};
 
 /// One endpoint on one shard.
@@ -20,9 +22,18 @@ pub(crate) struct EndpointState {
     /// The address as text, for the access log.
     pub(crate) name: Box<str>,
     pub(crate) ledger: RefCell<PoolLedger>,
+    /// Its HTTP/2 connections.
+    pub(crate) shared: Connections,
     /// Requests in hand, for balancing.
     pub(crate) load: Cell<u32>,
     pub(crate) stats: Arc<EndpointStats>,
+}
+
+impl EndpointState {
+    /// What its connections speak, as far as that is known before one is made.
+    pub(crate) fn speaks(&self, cluster: &ClusterState) -> Option<Spoken> {
+        self.shared.speaks(cluster.cluster.protocol)
+    }
 }
 
 /// One cluster on one shard.
@@ -48,6 +59,7 @@ impl ClusterState {
                 address: endpoint.address.clone(),
                 name: endpoint.address.to_string().into(),
                 ledger: RefCell::new(PoolLedger::new(limits)),
+                shared: Connections::default(),
                 load: Cell::new(0),
                 stats: stats.clone(),
             });
@@ -67,6 +79,11 @@ impl ClusterState {
             picker: RefCell::new(Picker::new(&weights, cluster.balance, seed)),
             cluster,
         }
+    }
+
+    /// A place on a shared connection of any endpoint.
+    pub(crate) fn stream(&self) -> Option<(Stream, Rc<EndpointState>)> {
+        self.endpoints.iter().find_map(|endpoint| Some((endpoint.shared.stream()?, endpoint.clone())))
     }
 
     /// The endpoint that takes the next request; `avoid` is one that just failed.

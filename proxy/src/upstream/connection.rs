@@ -23,6 +23,8 @@ pub(crate) struct Upstream {
     pub(crate) served: u64,
     /// Part of a request was not sent.
     pub(crate) broken: bool,
+    /// It tells of one client, and serves nobody else.
+    pub(crate) single: bool,
     credit: Credit,
 }
 
@@ -54,7 +56,7 @@ impl Upstream {
         credit.stats.connections_active.inc();
         endpoint.stats.connections_active.inc();
         let receiver = Receiver::new(socket.clone());
-        Box::new(Upstream { socket, receiver, endpoint, served: 0, broken: false, credit })
+        Box::new(Upstream { socket, receiver, endpoint, served: 0, broken: false, single: false, credit })
     }
 
     /// Whether something arrived while nobody waited: the end of the stream, or bytes nobody asked for.

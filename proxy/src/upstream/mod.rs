@@ -4,9 +4,12 @@
 //! - a connection holds one credit of its cluster from the moment it is tried until it is dropped;
 //! - an idle connection has a receive in flight; whatever that brings closes it.
 
+pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod connection;
+mod dial;
 pub(crate) mod pool;
+mod shared;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -60,6 +63,7 @@ impl Upstreams {
         let mut closed = Vec::new();
         for endpoint in self.endpoints.borrow().values() {
             endpoint.ledger.borrow_mut().drain(&mut closed);
+            while endpoint.shared.evict_oldest() {}
         }
         for key in closed {
             self.close(key);
@@ -71,9 +75,12 @@ impl Upstreams {
         let mut closed = Vec::new();
         self.endpoints.borrow_mut().retain(|_, endpoint| {
             // The map and nobody else: no cluster, no connection in use.
-            let claimed = Rc::strong_count(endpoint) > 1 + endpoint.ledger.borrow().idle();
+            let idle = endpoint.ledger.borrow().idle();
+            let claimed =
+                endpoint.shared.idle().is_none_or(|shared| Rc::strong_count(endpoint) > 1 + idle + shared);
             if !claimed {
                 endpoint.ledger.borrow_mut().drain(&mut closed);
+                endpoint.shared.drain();
             }
             claimed
         });

@@ -12,7 +12,6 @@
 //! HOT: reuse costs no system call, no lock, no allocation.
 
 use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -24,15 +23,17 @@ use pinion_core::telemetry::{Ledger, Phase};
 use pinion_core::time::Instant;
 
 use super::Upstreams;
+use super::client::Client;
 use super::cluster::{ClusterState, EndpointState};
 use super::connection::{Credit, Upstream};
+use super::dial::{self, Dial};
+use super::shared::{self, Opening, Spoken};
+use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
-use crate::net::socket::Socket;
-use crate::net::{clock, connect};
+use crate::net::clock;
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
-use crate::shard::slots::client_gone;
-use crate::shard::timer::{Lane, Why};
+use crate::shard::timer::Lane;
 
 /// How often a waiting request looks for credits that other shards gave back, and whether its client has left.
 const LOOK_PERIOD: Duration = TICK;
@@ -42,19 +43,38 @@ pub(crate) struct Want<'a> {
     pub(crate) cluster: &'a Rc<ClusterState>,
     /// The place of the endpoint that just failed.
     pub(crate) avoid: Option<usize>,
-    /// A new connection, because an idle one just failed.
+    /// A new connection, because an idle one just failed (of shared ones any will do).
     pub(crate) fresh: bool,
     /// When the request must end.
     pub(crate) until: Instant,
     /// Who waits for the answer.
-    pub(crate) client: &'a Socket,
-    /// A client that only ended its sending direction is still there.
-    pub(crate) half_close: bool,
+    pub(crate) client: Client<'a>,
+    /// What a new connection begins with; then it serves nobody else, and `fresh` is set.
+    pub(crate) preface: &'a [u8],
+}
+
+/// What a request is sent on.
+pub(crate) enum Link {
+    /// A connection of its own.
+    Http1(Box<Upstream>),
+    /// A place on a shared connection, to be opened.
+    Http2(Stream),
+}
+
+impl Link {
+    /// Whether requests were sent on the connection before.
+    pub(crate) fn is_reused(&self) -> bool {
+        match self {
+            Link::Http1(upstream) => upstream.served > 0,
+            Link::Http2(stream) => stream.session().begun() > 0,
+        }
+    }
 }
 
 /// A connection and where it came from.
 pub(crate) struct Got {
-    pub(crate) upstream: Box<Upstream>,
+    pub(crate) link: Link,
+    pub(crate) endpoint: Rc<EndpointState>,
     /// The endpoint's place in its cluster.
     pub(crate) place: usize,
 }
@@ -63,8 +83,24 @@ pub(crate) struct Got {
 pub(crate) enum Handed {
     /// A connection that another request was done with; it stays active on its endpoint's books.
     Connection(Box<Upstream>),
+    /// A place on a shared connection to the endpoint.
+    Stream(Stream, Rc<EndpointState>),
     /// The right to connect.
     Credit(Credit),
+}
+
+impl Handed {
+    /// What a request can be sent on, and where that leads; else the right to connect.
+    fn link(self) -> Result<(Link, Rc<EndpointState>), Credit> {
+        match self {
+            Handed::Connection(upstream) => {
+                let endpoint = upstream.endpoint.clone();
+                Ok((Link::Http1(upstream), endpoint))
+            }
+            Handed::Stream(stream, endpoint) => Ok((Link::Http2(stream), endpoint)),
+            Handed::Credit(credit) => Err(credit),
+        }
+    }
 }
 
 /// Gets a connection; the fault says why not, with the endpoint's place where one was chosen.
@@ -78,43 +114,131 @@ pub(crate) async fn acquire(
     let place = cluster.pick(&shard.rng, want.avoid).ok_or((Fault::NoEndpoint, None))?;
     let endpoint = &cluster.endpoints[place];
     // A newcomer may not overtake those who wait.
-    let queue = !cluster.pending.borrow().is_empty();
-    if !queue
-        && !want.fresh
-        && let Some(upstream) = shard.upstreams.reuse(endpoint, ledger.last())
-    {
-        cluster.stats.reused.inc();
-        return Ok(Got { upstream, place });
+    let mut first = cluster.pending.borrow().is_empty();
+    loop {
+        if first && let Some(link) = at_once(shard, endpoint, ledger.last(), want) {
+            return Ok(Got { link, endpoint: endpoint.clone(), place });
+        }
+        if first && let Some(opening) = endpoint.shared.opening() {
+            let joined = join(shard, lease, want, &opening).await;
+            ledger.stamp(Phase::Connect, clock::now());
+            match joined.map_err(|fault| (fault, Some(place)))? {
+                Some(link) => return Ok(got(want, link, place)),
+                None => continue,
+            }
+        }
+        let may_open = first && !endpoint.shared.is_shut();
+        let credit = match if may_open { credit(shard, cluster) } else { None } {
+            Some(credit) => credit,
+            None => {
+                let waited = wait(shard, lease, want).await;
+                ledger.stamp(Phase::Pool, clock::now());
+                first = true;
+                match waited.map_err(|fault| (fault, None))? {
+                    Handed::Connection(upstream) if want.fresh => {
+                        // Its credit serves as well, unless another shard is quicker.
+                        shard.upstreams.put_back(upstream, false, clock::now());
+                        continue;
+                    }
+                    handed => match handed.link() {
+                        Ok(link) => return Ok(got(want, link, place)),
+                        Err(credit) => credit,
+                    },
+                }
+            }
+        };
+        if endpoint.speaks(cluster) != Some(Spoken::Http1) {
+            let Some(shard) = shard.handle() else {
+                return Err((Fault::ConnectLocal, Some(place)));
+            };
+            shared::open(&shard, cluster, endpoint, credit);
+            continue;
+        }
+        let connected = open(shard, lease, want, endpoint, credit).await;
+        ledger.stamp(Phase::Connect, clock::now());
+        let upstream = connected.map_err(|fault| {
+            hand_credit(shard, cluster);
+            (fault, Some(place))
+        })?;
+        return Ok(Got { link: Link::Http1(upstream), endpoint: endpoint.clone(), place });
     }
-    let mut free = if queue { None } else { credit(shard, cluster) };
-    let credit = loop {
-        if let Some(credit) = free {
-            break credit;
-        }
-        let waited = wait(shard, lease, want).await;
-        ledger.stamp(Phase::Pool, clock::now());
-        match waited.map_err(|fault| (fault, None))? {
-            Handed::Connection(upstream) if want.fresh => {
-                // Its credit serves as well, unless another shard is quicker.
-                shard.upstreams.put_back(upstream, false, clock::now());
-                free = credit(shard, cluster);
+}
+
+/// A connection that is there and free.
+fn at_once(shard: &Shard, endpoint: &EndpointState, now: Instant, want: &Want<'_>) -> Option<Link> {
+    let cluster = want.cluster;
+    let link = match endpoint.speaks(cluster)? {
+        Spoken::Http1 if want.fresh => None,
+        Spoken::Http1 => shard.upstreams.reuse(endpoint, now).map(Link::Http1),
+        Spoken::Http2 => endpoint.shared.stream().map(Link::Http2),
+    }?;
+    cluster.stats.reused.inc();
+    Some(link)
+}
+
+/// What was handed over; `place` is the endpoint that was picked.
+fn got(want: &Want<'_>, (link, endpoint): (Link, Rc<EndpointState>), place: usize) -> Got {
+    let cluster = want.cluster;
+    cluster.stats.reused.inc();
+    let place = cluster.endpoints.iter().position(|other| Rc::ptr_eq(other, &endpoint)).unwrap_or(place);
+    Got { link, endpoint, place }
+}
+
+/// A place among those who wait for a connection on its way, given up on drop with whatever came for it.
+struct Joined<'a> {
+    shard: &'a Shard,
+    cluster: &'a ClusterState,
+    opening: &'a Opening,
+    key: u32,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        self.opening.leave(self.key);
+        give_up(self.shard, self.cluster, self.key);
+    }
+}
+
+/// Waits for a connection on its way; `None` when it is there, but not for this request.
+async fn join(
+    shard: &Shard,
+    lease: &Lease,
+    want: &Want<'_>,
+    opening: &Opening,
+) -> Result<Option<(Link, Rc<EndpointState>)>, Fault> {
+    let key = lease.key();
+    opening.join(key);
+    let _joined = Joined { shard, cluster: want.cluster, opening, key };
+    loop {
+        lease.wake_at(Lane::Up, clock::now().after(LOOK_PERIOD).min(want.until));
+        let ended = poll_fn(|cx| {
+            if let Some(handed) = shard.upstreams.handed_to(key) {
+                return Poll::Ready(Some(Ok(handed.link().ok())));
             }
-            Handed::Connection(upstream) => {
-                cluster.stats.reused.inc();
-                let same = |other: &Rc<EndpointState>| Rc::ptr_eq(other, &upstream.endpoint);
-                let place = cluster.endpoints.iter().position(same).unwrap_or(place);
-                return Ok(Got { upstream, place });
+            if let Some(result) = opening.result() {
+                return Poll::Ready(Some(result.map(|()| None)));
             }
-            Handed::Credit(credit) => break credit,
+            if want.client.poll_gone(cx) {
+                return Poll::Ready(Some(Err(Fault::ClientGone)));
+            }
+            if lease.fired(Lane::Up).is_some() {
+                return Poll::Ready(None);
+            }
+            lease.wait_here(cx);
+            Poll::Pending
+        })
+        .await;
+        lease.disarm(Lane::Up);
+        if let Some(ended) = ended {
+            return ended;
         }
-    };
-    let connected = open(shard, lease, want, endpoint, credit).await;
-    ledger.stamp(Phase::Connect, clock::now());
-    let upstream = connected.map_err(|fault| {
-        hand_credit(shard, cluster);
-        (fault, Some(place))
-    })?;
-    Ok(Got { upstream, place })
+        if clock::now() >= want.until {
+            return Err(Fault::RequestTimeout);
+        }
+        if want.client.is_gone() {
+            return Err(Fault::ClientGone);
+        }
+    }
 }
 
 /// A credit: a free one, or that of another endpoint's oldest idle connection.
@@ -124,7 +248,11 @@ fn credit(shard: &Shard, cluster: &ClusterState) -> Option<Credit> {
             return Some(credit);
         }
         let mut others = cluster.endpoints.iter();
-        let evicted = others.find_map(|other| other.ledger.borrow_mut().evict_oldest())?;
+        let Some(evicted) = others.find_map(|other| other.ledger.borrow_mut().evict_oldest()) else {
+            // A shared one gives its credit back when its task has ended it: the waiters hear of that.
+            let _ = cluster.endpoints.iter().any(|other| other.shared.evict_oldest());
+            return None;
+        };
         shard.upstreams.close(evicted);
     }
 }
@@ -142,13 +270,22 @@ impl Drop for Waiting<'_> {
         self.cluster.pending.borrow_mut().cancel(self.ticket);
         self.cluster.waiting.give();
         self.cluster.stats.pending.dec();
-        if let Some(Handed::Connection(upstream)) = self.shard.upstreams.handed_to(self.key) {
-            release(self.shard, self.cluster, upstream, true, clock::now());
-        }
+        give_up(self.shard, self.cluster, self.key);
     }
 }
 
-/// Waits for a connection or a credit.
+/// Passes on what came for the waiter `key`, who is not there any more.
+fn give_up(shard: &Shard, cluster: &ClusterState, key: u32) {
+    let link = match shard.upstreams.handed_to(key) {
+        Some(Handed::Connection(upstream)) => Link::Http1(upstream),
+        Some(Handed::Stream(stream, _)) => Link::Http2(stream),
+        // Given back as it is dropped.
+        Some(Handed::Credit(_)) | None => return,
+    };
+    release(shard, cluster, link, true, clock::now());
+}
+
+/// Waits for a connection, a stream or a credit.
 async fn wait(shard: &Shard, lease: &Lease, want: &Want<'_>) -> Result<Handed, Fault> {
     let (cluster, until) = (want.cluster, want.until);
     let limits = &cluster.cluster.limits;
@@ -169,7 +306,7 @@ async fn wait(shard: &Shard, lease: &Lease, want: &Want<'_>) -> Result<Handed, F
             if let Some(handed) = shard.upstreams.handed_to(key) {
                 return Poll::Ready(Some(handed));
             }
-            if lease.fired(Lane::Up).is_some() {
+            if lease.fired(Lane::Up).is_some() || want.client.poll_gone(cx) {
                 return Poll::Ready(None);
             }
             lease.wait_here(cx);
@@ -189,15 +326,16 @@ async fn wait(shard: &Shard, lease: &Lease, want: &Want<'_>) -> Result<Handed, F
             cluster.stats.pending_timeouts.inc();
             return Err(Fault::PendingTimeout);
         }
-        if client_gone(want.client, want.half_close) {
+        if want.client.is_gone() {
             return Err(Fault::ClientGone);
         }
+        hand_streams(shard, cluster);
         hand_credit(shard, cluster);
     }
 }
 
 /// Gives the first waiter a credit, if one is free: one that came back on another shard wakes nobody here.
-fn hand_credit(shard: &Shard, cluster: &ClusterState) {
+pub(super) fn hand_credit(shard: &Shard, cluster: &ClusterState) {
     let mut pending = cluster.pending.borrow_mut();
     if !pending.is_empty()
         && let Some(credit) = Credit::take(cluster)
@@ -208,16 +346,49 @@ fn hand_credit(shard: &Shard, cluster: &ClusterState) {
     }
 }
 
+/// Gives the first waiters places on shared connections that have room.
+fn hand_streams(shard: &Shard, cluster: &ClusterState) {
+    while !cluster.pending.borrow().is_empty()
+        && let Some((stream, endpoint)) = cluster.stream()
+        && let Some(key) = cluster.pending.borrow_mut().pop(clock::now())
+    {
+        shard.upstreams.hand(key, Handed::Stream(stream, endpoint));
+        shard.slots.wake(key);
+    }
+}
+
+/// A shared connection has ended: whoever waits may have its credit.
+pub(super) fn on_closed(shard: &Shard) {
+    for cluster in shard.tables().used() {
+        hand_credit(shard, cluster);
+    }
+}
+
+/// A connection was made for those who wait for it, and only one of them can have it.
+pub(super) fn offer(shard: &Shard, mut upstream: Box<Upstream>, key: Option<u32>) {
+    match key {
+        Some(key) => {
+            shard.upstreams.hand(key, Handed::Connection(upstream));
+            shard.slots.wake(key);
+        }
+        None => {
+            let alive = shard.draining().is_none() && upstream.arm(shard, Size::Small);
+            shard.upstreams.put_back(upstream, alive, clock::now());
+        }
+    }
+}
+
 /// Closes idle connections whose credits requests on other shards wait for.
 pub(crate) fn give_up_idle(shard: &Shard) {
     for cluster in shard.tables().used() {
-        let mut surplus = surplus(cluster);
-        while surplus > 0
-            && let Some(key) =
-                cluster.endpoints.iter().find_map(|endpoint| endpoint.ledger.borrow_mut().evict_oldest())
-        {
-            shard.upstreams.close(key);
-            surplus -= 1;
+        for _ in 0..surplus(cluster) {
+            let mut endpoints = cluster.endpoints.iter();
+            let evicted = endpoints.find_map(|endpoint| endpoint.ledger.borrow_mut().evict_oldest());
+            match evicted {
+                Some(key) => shard.upstreams.close(key),
+                None if cluster.endpoints.iter().any(|endpoint| endpoint.shared.evict_oldest()) => {}
+                None => break,
+            }
         }
     }
 }
@@ -228,17 +399,7 @@ fn surplus(cluster: &ClusterState) -> u64 {
     short_by(cluster.connections.count(), cluster.cluster.limits.connections, elsewhere)
 }
 
-/// A connect in progress, on the endpoint's books.
-struct Connecting<'a>(&'a EndpointState, bool);
-
-impl Drop for Connecting<'_> {
-    fn drop(&mut self) {
-        if !self.1 {
-            self.0.ledger.borrow_mut().on_connect_failed();
-        }
-    }
-}
-
+/// Connects for one request.
 async fn open(
     shard: &Shard,
     lease: &Lease,
@@ -246,54 +407,27 @@ async fn open(
     endpoint: &Rc<EndpointState>,
     credit: Credit,
 ) -> Result<Box<Upstream>, Fault> {
-    let (cluster, until) = (want.cluster, want.until);
-    let failed = |fault| {
-        cluster.stats.connect_failures.inc();
-        endpoint.stats.failures_total.inc();
-        Err(fault)
-    };
-    // The credit is taken already: the ledger only notes the connect.
-    endpoint.ledger.borrow_mut().on_connecting();
-    let mut connecting = Connecting(endpoint, false);
-    cluster.stats.connects_total.inc();
-    let begun = clock::now();
-    let socket = match connect::start(&endpoint.address) {
-        Ok(socket) => socket,
-        Err(error) => return failed(local_or_remote(&error)),
-    };
-    let deadline = begun.after(cluster.cluster.timeouts.connect).min(until);
-    lease.cut_both(Lane::Up, deadline, &socket);
-    lease.watch_client(want.client, &socket, want.half_close, begun);
-    let finished = connect::finish(&socket, shard.driver).await;
-    lease.unwatch_client();
-    match (lease.disarm(Lane::Up), finished) {
-        (Some(Why::Gone), _) => Err(Fault::ClientGone),
-        (Some(_), _) if clock::now() >= until => failed(Fault::RequestTimeout),
-        (Some(_), _) => {
-            cluster.stats.connect_timeouts.inc();
-            failed(Fault::ConnectTimeout)
-        }
-        (None, Err(error)) => failed(local_or_remote(&error)),
-        (None, Ok(())) => {
-            connecting.1 = true;
-            endpoint.ledger.borrow_mut().on_connected(u32::MAX);
-            Ok(Upstream::new(socket, endpoint.clone(), credit))
-        }
-    }
+    let (cluster, client) = (want.cluster, Some(&want.client));
+    let to = Dial { cluster, endpoint, until: want.until, client, preface: want.preface };
+    let (socket, _) = dial::dial(shard, lease, &to).await?;
+    let mut upstream = Upstream::new(socket, endpoint.clone(), credit);
+    upstream.single = !want.preface.is_empty();
+    Ok(upstream)
 }
 
-fn local_or_remote(error: &io::Error) -> Fault {
-    use rustix::io::Errno;
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::ADDRNOTAVAIL) => {
-            Fault::ConnectLocal
+/// Gives back what a request was sent on; `reusable`: another request may be sent on it.
+pub(crate) fn release(shard: &Shard, cluster: &ClusterState, link: Link, reusable: bool, now: Instant) {
+    match link {
+        Link::Http1(upstream) => release_one(shard, cluster, upstream, reusable, now),
+        Link::Http2(stream) => {
+            drop(stream);
+            hand_streams(shard, cluster);
         }
-        _ => Fault::ConnectFailed,
     }
 }
 
 /// Gives a connection back: to the first waiter, to the pool, or it is closed and its credit handed on.
-pub(crate) fn release(
+fn release_one(
     shard: &Shard,
     cluster: &ClusterState,
     mut upstream: Box<Upstream>,
@@ -301,6 +435,7 @@ pub(crate) fn release(
     now: Instant,
 ) {
     let alive = reusable
+        && !upstream.single
         && shard.draining().is_none()
         && (upstream.receiver.started() || upstream.arm(shard, Size::Small))
         && !upstream.surprised();
@@ -318,7 +453,7 @@ pub(crate) fn release(
 
 impl Upstreams {
     /// Leaves something for the waiter `key`.
-    fn hand(&self, key: u32, handed: Handed) {
+    pub(super) fn hand(&self, key: u32, handed: Handed) {
         self.handed.borrow_mut().push((key, handed));
     }
 

@@ -104,7 +104,7 @@ fn malformed_lines() {
             ("TLS", "\x16\x03\x01\x02\0\x01\0\x01\x7c\x03\x03", 400),
             ("many empty lines", "\r\n\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: test\r\n\r\n", 400),
             ("an empty bare LF line", "\nGET / HTTP/1.1\r\nHost: test\r\n\r\n", 400),
-            ("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            ("HTTP/2 in a request line", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
             ("HTTP/1.2", "GET / HTTP/1.2\r\nHost: test\r\n\r\n", 505),
             ("HTTP/0.9", "GET / HTTP/0.9\r\n\r\n", 505),
             ("HTTP/11", "GET / HTTP/11\r\nHost: test\r\n\r\n", 400),

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::super::problem::Problems;
 use super::super::read::At;
-use super::super::schema::{self, ClusterProtocol, EndpointEntry};
+use super::super::schema::{self, EndpointEntry};
 use super::super::snapshot::{Address, Cluster, ClusterLimits, ClusterTimeouts, Endpoint, Listener};
-use super::{address_key, positive, unique_name, within};
+use super::{address_key, http2, positive, unique_name, within};
 use crate::id::{ClusterId, EndpointId};
 
 /// The clusters in the order written; one with a missing key stands in with an empty name, so that places
@@ -25,10 +25,6 @@ pub(super) fn compile(
         if let Some(name) = &cluster.name {
             unique_name(name, "cluster", &mut names, problems);
         }
-        match cluster.protocol.value {
-            // The only one there is: nothing to compile.
-            ClusterProtocol::Http1 => {}
-        }
         clusters.push(Cluster {
             id: ClusterId(0),
             name: cluster.name.as_ref().map_or("", |name| &name.value).into(),
@@ -40,7 +36,10 @@ pub(super) fn compile(
                 idle: positive(&cluster.timeouts.idle, "idle", problems),
             },
             limits: limits(&cluster.limits, problems),
+            protocol: cluster.protocol.value,
+            http2: http2::cluster(&cluster.http2, problems),
             tls: None,
+            proxy_protocol: super::proxy_header::send(cluster.proxy_protocol.as_ref(), problems),
         });
     }
     clusters

@@ -8,7 +8,7 @@ use super::super::read::At;
 use super::super::schema;
 use super::super::snapshot::{Address, Forwarding, Listener, ListenerLimits, ListenerTimeouts};
 use super::super::units::Size;
-use super::{address_key, positive, tls, unique_name, within};
+use super::{address_key, http2, positive, tls, unique_name, within};
 use crate::http::Upgrades;
 use crate::id::ListenerId;
 use crate::limits;
@@ -53,6 +53,11 @@ pub(super) fn compile(
                 addresses.insert(key, (address.span.clone(), "another listener"));
             }
         }
+        if let Some(cluster) = listener.cluster.as_ref().filter(|_| !listener.protocol.value.is_stream()) {
+            problems
+                .error(cluster.span.clone(), "`cluster` is for listeners that pass connections on")
+                .suggest("add `protocol = \"tcp\"`, or say in `[[routes]]` where requests go");
+        }
         listeners.push(one(listener, base_dir, problems));
     }
     listeners
@@ -82,7 +87,9 @@ fn one(section: &schema::Listener, base_dir: &Path, problems: &mut Problems) -> 
             client_cert: forwarding.client_cert.value,
             client_cert_details: tls::details(&forwarding.client_cert_details),
         },
+        proxy_protocol: super::proxy_header::accept(section, problems),
         half_close: section.half_close.value,
+        http2: http2::listener(&section.http2, problems),
         upgrades: Upgrades::new(section.upgrades.value.iter().map(|upgrade| &*upgrade.value.0)),
         tls: None,
     }

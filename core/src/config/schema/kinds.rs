@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::super::http2::ClusterProtocol;
 use super::super::problem::Problems;
 use super::super::read::{At, Preset, Read, read_section, text, wrong_type};
 use super::super::snapshot::{AccessLogFormat, Address, AddressError, DriverChoice, Protocol};
@@ -23,12 +24,6 @@ impl Upgrade {
     pub(in super::super) fn websocket() -> Self {
         Upgrade("websocket".to_owned())
     }
-}
-
-/// What is spoken to endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum ClusterProtocol {
-    Http1,
 }
 
 /// What asks for another try.
@@ -53,20 +48,19 @@ words!(AccessLogFormat, "`json` or `text`" {
     "text" => AccessLogFormat::Text,
 });
 
-words!(Protocol, "`auto` or `http1`" {
+words!(Protocol, "`auto`, `http1`, `tcp` or `tls-passthrough`" {
     "auto" => Protocol::Auto,
     "http1" => Protocol::Http1,
+    "tcp" => Protocol::Tcp,
+    "tls-passthrough" => Protocol::TlsPassthrough,
 } later {
     "http2": "HTTP/2",
-    "tcp": "forwarding of TCP connections",
-    "tls-passthrough": "routing of TLS connections by server name",
 });
 
-words!(ClusterProtocol, "`http1`" {
+words!(ClusterProtocol, "`http1`, `http2` or `auto`" {
     "http1" => ClusterProtocol::Http1,
-} later {
-    "http2": "HTTP/2 to endpoints",
-    "auto": "detection of the protocol by ALPN",
+    "http2" => ClusterProtocol::Http2,
+    "auto" => ClusterProtocol::Auto,
 });
 
 words!(Balance, "`least-request` or `round-robin`" {
@@ -259,6 +253,8 @@ macro_rules! shorthand {
         }
     };
 }
+
+pub(super) use shorthand;
 
 shorthand!(
     /// A path condition.

@@ -175,6 +175,11 @@ impl Exchange {
         self.streamed = true;
     }
 
+    /// The upstream said that it did nothing with the request (RFC 9113 section 8.7): as if it was not sent.
+    pub fn on_request_refused(&mut self) {
+        self.sent = false;
+    }
+
     /// The whole body was read from the client.
     pub fn on_request_body_done(&mut self) {
         if self.request == Request::Open {

@@ -19,9 +19,9 @@ use super::super::head::{
     Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, TargetForm, Version,
 };
 use super::super::known::Mask;
-pub use forwarded::Forwarding;
+pub use forwarded::{ClientCert, Forwarding};
 
-mod forwarded;
+pub(crate) mod forwarded;
 
 /// How a response is framed for its client; see `conn`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub fn encode_response(
         frame.framing != Framing::Chunked || frame.version != Version::Http10,
         "HTTP/1.0 knows no chunks"
     );
-    status_line(out, head.status, head.reason.of(bytes));
+    status_line(out, head.status, reason_of(head, bytes));
     let mut skip = Known::ContentLength.bit();
     if frame.framing != Framing::Chunked {
         skip |= Known::Trailer.bit();
@@ -132,7 +132,7 @@ pub fn encode_connected(out: &mut Vec<u8>, edits: &HeaderEdits) {
 
 /// Appends an interim (1xx) response as it came, without hop-by-hop fields.
 pub fn encode_interim(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead) {
-    status_line(out, head.status, head.reason.of(bytes));
+    status_line(out, head.status, reason_of(head, bytes));
     let skip = Known::ContentLength.bit() | Known::Trailer.bit();
     copy_fields(out, bytes, &head.fields, head.len, skip, &HeaderEdits::default());
     out.extend_from_slice(b"\r\n");
@@ -166,22 +166,43 @@ pub fn encode_own(
 
 /// Appends the size line of a chunk of `size` bytes (not zero: that is [`LAST_CHUNK`]).
 pub fn encode_chunk_size(out: &mut Vec<u8>, size: usize) {
-    debug_assert!(size > 0, "an empty chunk ends the body");
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 16];
-    let mut start = text.len();
-    let mut rest = size;
-    while rest > 0 && start > 0 {
-        start -= 1;
-        text[start] = DIGITS[rest & 15];
-        rest >>= 4;
+    out.extend_from_slice(SizeLine::new(size).as_bytes());
+}
+
+/// The size line of a chunk, where it must stand in front of content that is in its place already.
+#[derive(Clone, Copy, Debug)]
+pub struct SizeLine {
+    text: [u8; SizeLine::BYTES_MAX],
+    start: u8,
+}
+
+impl SizeLine {
+    /// The longest one: 16 hexadecimal digits, CR LF.
+    pub const BYTES_MAX: usize = 18;
+
+    /// The line for `size` bytes (not zero: that is [`LAST_CHUNK`]).
+    pub fn new(size: usize) -> Self {
+        debug_assert!(size > 0, "an empty chunk ends the body");
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = *b"0000000000000000\r\n";
+        let mut start = Self::BYTES_MAX - 2;
+        let mut rest = size;
+        while rest > 0 && start > 0 {
+            start -= 1;
+            text[start] = DIGITS[rest & 15];
+            rest >>= 4;
+        }
+        SizeLine { text, start: start as u8 }
     }
-    out.extend_from_slice(&text[start..]);
-    out.extend_from_slice(b"\r\n");
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[usize::from(self.start)..]
+    }
 }
 
 /// No content and no Content-Length (RFC 9110 section 8.6).
-const fn is_bodiless(status: u16) -> bool {
+pub(crate) const fn is_bodiless(status: u16) -> bool {
     status < 200 || status == 204
 }
 
@@ -215,6 +236,12 @@ fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
     out.push(b' ');
     out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase: as it came, or (HTTP/2 has none) the usual one.
+#[inline]
+fn reason_of<'a>(head: &ResponseHead, bytes: &'a [u8]) -> &'a [u8] {
+    if head.version == Version::Http2 { reason_phrase(head.status) } else { head.reason.of(bytes) }
 }
 
 /// Copies the fields that are forwarded. Lines between which nothing is left out or changed go in one copy.
@@ -269,13 +296,17 @@ fn append_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
 fn body_fields(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::None | Framing::UntilClose => {}
-        Framing::Length(length) => {
-            out.extend_from_slice(b"Content-Length: ");
-            decimal(out, length);
-            out.extend_from_slice(b"\r\n");
-        }
+        Framing::Length(length) => length_field(out, length),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+}
+
+/// Content-Length.
+#[inline]
+pub(crate) fn length_field(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, length);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Connection and Upgrade of a message that offers or takes these protocols.
@@ -324,7 +355,7 @@ fn decimal(out: &mut Vec<u8>, number: u64) {
 }
 
 /// The usual phrase for the statuses we answer with (RFC 9110 section 15); empty for others.
-const fn reason_phrase(status: u16) -> &'static [u8] {
+pub(crate) const fn reason_phrase(status: u16) -> &'static [u8] {
     match status {
         200 => b"OK",
         201 => b"Created",

@@ -221,7 +221,7 @@ fn refuse_coding(value: &[u8], fields: u8) -> HeadError {
 
 /// A decimal number of at most 19 digits below 2^63.
 #[inline]
-fn decimal(text: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 19 {
         return None;
     }

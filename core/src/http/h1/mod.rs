@@ -14,4 +14,7 @@ pub mod parse;
 mod scan;
 mod trailers;
 
-pub(crate) use fields::list;
+pub(crate) use encode::{forwarded, is_bodiless, length_field, reason_phrase};
+pub(crate) use fields::{decimal, list};
+pub(crate) use scan::control_at;
+pub(crate) use trailers::is_forbidden;

@@ -77,6 +77,7 @@ pub fn parse_request(
     };
     let window = &window[..len];
     head.skip = skip;
+    head.protocol = None;
     head.len = len;
     settle_host(window, head, &facts)?;
     settle_request(window, head, &facts)?;

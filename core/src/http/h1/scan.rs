@@ -99,7 +99,7 @@ pub(super) fn token_len(bytes: &[u8]) -> usize {
 
 /// Where the first control byte but a tab is, from `at` on; the length when there is none.
 #[inline]
-fn control_at(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn control_at(bytes: &[u8], mut at: usize) -> usize {
     while let Some(word) = word(bytes, at) {
         let marks = controls(word);
         if marks == 0 {
@@ -189,7 +189,8 @@ fn field(bytes: &[u8], at: usize) -> Result<Option<(Field, usize)>, HeadError> {
         [b' ', only] if is_visible(*only) => (Span::at(colon + 2, end), true),
         rest => (trim(rest, colon + 1), false),
     };
-    let field = Field { name: Span::at(at, colon), value, known, hop: known.is_hop(), canonical };
+    let field =
+        Field { name: Span::at(at, colon), value, known, hop: known.is_hop(), canonical, sensitive: false };
     Ok(Some((field, end + 2)))
 }
 

@@ -50,7 +50,7 @@ fn is_allowed(line: &[u8]) -> Result<bool, Malformed> {
 }
 
 /// Names that change how a message is framed, routed, authenticated or processed.
-fn is_forbidden(name: &[u8]) -> bool {
+pub(crate) fn is_forbidden(name: &[u8]) -> bool {
     const NAMES: &[&[u8]] = &[
         b"age",
         b"authorization",
