@@ -55,7 +55,12 @@ macro_rules! expect {
 impl Pair {
     /// A request that goes to this pair's upstream.
     fn get(&self, path: &str) -> Request {
-        Request::get(path).with("x-upstream", self.up.name())
+        self.routed(path, "")
+    }
+
+    /// The same by another of its routes.
+    fn routed(&self, path: &str, route: &str) -> Request {
+        Request::get(path).with("x-upstream", self.up.name().to_owned() + route)
     }
 
     fn post(&self, path: &str, content: Content) -> Request {
@@ -218,13 +223,13 @@ pub(crate) async fn upstream_reset_in_body(pair: Pair) -> Outcome {
     let rest = exchange.rest().await;
     expect!(rest.is_err(), "a cut body looked whole: {:?} bytes", rest.map(|body| body.len()));
     let fault = &["upstream_truncated", "upstream_reset", "upstream_closed"];
-    Ok(Counted { requests: 1, answers: vec![("2xx", 1)], fault, ..Counted::default() })
+    Ok(Counted { requests: 1, fault, ..Counted::default() })
 }
 
 pub(crate) async fn timeout(pair: Pair) -> Outcome {
     let mut client = pair.door.open().await?;
     let given_up = pair.origin.shared.given_up.load(Ordering::SeqCst);
-    let reply = client.ask(pair.get("/hang").with("x-limit", "short")).await?;
+    let reply = client.ask(pair.routed("/hang", "-short")).await?;
     expect!(reply.head.status == 504, "{reply:?}");
     wait_for(&pair, "the upstream to be told", |pair| {
         pair.origin.shared.given_up.load(Ordering::SeqCst) > given_up
@@ -273,7 +278,7 @@ pub(crate) async fn retried_connect(pair: Pair) -> Outcome {
     let mut client = pair.door.open().await?;
     // Half of them meet the endpoint that nobody listens at first.
     for _ in 0..4 {
-        let reply = client.ask(pair.get("/bytes/100").with("x-retry", "yes")).await?;
+        let reply = client.ask(pair.routed("/bytes/100", "-retry")).await?;
         expect!(reply.head.status == 200 && reply.body == pattern(100), "{reply:?}");
     }
     Ok(Counted { requests: 4, ..Counted::default() })

@@ -58,11 +58,6 @@ impl Request {
         Request { method: "GET", path: path.into(), fields: Vec::new(), content: Content::None }
     }
 
-    /// A request with content.
-    pub(crate) fn post(path: impl Into<String>, content: Content) -> Self {
-        Request { method: "POST", content, ..Request::get(path) }
-    }
-
     /// With one more field.
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.fields.push((name.to_owned(), value.into()));

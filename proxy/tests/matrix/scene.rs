@@ -146,9 +146,9 @@ fn upstream(kind: Kind, address: &str, certificates: &Certificates) -> String {
     };
     format!(
         "[[routes]]\nname = \"{name}\"\nheaders = {{ x-upstream = \"{name}\" }}\ncluster = \"{name}\"\n\
-         [[routes]]\nname = \"{name}-short\"\nheaders = {{ x-upstream = \"{name}\", x-limit = \"short\" }}\n\
+         [[routes]]\nname = \"{name}-short\"\nheaders = {{ x-upstream = \"{name}-short\" }}\n\
          cluster = \"{name}\"\ntimeout = \"300ms\"\n\
-         [[routes]]\nname = \"{name}-retry\"\nheaders = {{ x-upstream = \"{name}\", x-retry = \"yes\" }}\n\
+         [[routes]]\nname = \"{name}-retry\"\nheaders = {{ x-upstream = \"{name}-retry\" }}\n\
          cluster = \"{name}-retry\"\nretry = {{ attempts = 2, on = [\"connect-failure\"] }}\n{}{}",
         cluster(name, &format!("\"{address}\"")),
         cluster(&format!("{name}-retry"), &format!("\"{}\", \"{address}\"", free_address())),
