@@ -104,6 +104,7 @@ struct Tried {
     column: String,
     /// `None`: this pair does not have it.
     outcome: Option<Result<(), String>>,
+    took: Duration,
 }
 
 #[test]
@@ -117,13 +118,14 @@ fn every_feature_works_over_every_pair() {
             for up in Kind::ALL {
                 for cell in CELLS {
                     let column = format!("{} {} to {}", driver.label(), down.name(), up.name());
+                    let start = Instant::now();
                     let outcome = (cell.has)(down, up).then(|| one(cell, &scene, down, up, &runtime));
-                    tried.push(Tried { cell: cell.name, column, outcome });
+                    tried.push(Tried { cell: cell.name, column, outcome, took: start.elapsed() });
                 }
             }
         }
     }
-    println!("{}\n{:.1} s", table(&tried), start.elapsed().as_secs_f64());
+    println!("{}\n{:.1} s, the longest: {}", table(&tried), start.elapsed().as_secs_f64(), longest(&tried));
     let failures: Vec<String> = tried
         .iter()
         .filter_map(|tried| match &tried.outcome {
@@ -147,6 +149,14 @@ fn one(
         runtime.block_on(async { tokio::time::timeout(PATIENCE, (cell.run)(scene.pair(down, up))).await });
     let counted = outcome.map_err(|_| format!("not within {PATIENCE:?}"))?.map_err(|broken| broken.0)?;
     scene.compare(&before, &counted, down, up)
+}
+
+/// What took longest, for whoever finds the test slow.
+fn longest(tried: &[Tried]) -> String {
+    let mut all: Vec<&Tried> = tried.iter().collect();
+    all.sort_by_key(|tried| std::cmp::Reverse(tried.took));
+    let told = |tried: &&Tried| format!("{} {} {} ms", tried.column, tried.cell, tried.took.as_millis());
+    all.iter().take(5).map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// Cells as lines, pairs as columns: `ok`, `FAIL`, or `-` where the pair does not have it.

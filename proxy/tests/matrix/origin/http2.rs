@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -50,6 +51,7 @@ async fn turn(
         Plan::Early(status) => {
             let head = Head { status, ..Head::default() };
             answer(&mut respond, "POST", &head, &Content::Known(Bytes::from_static(b"too much")))?;
+            settle().await;
             respond.send_reset(Reason::NO_ERROR);
             Ok(())
         }
@@ -62,8 +64,7 @@ async fn turn(
                 Response::builder().status(200).header("content-length", part.len() * 2).body(())?;
             let mut stream = respond.send_response(response, false)?;
             send(&mut stream, part).await?;
-            // The reset must not overtake it.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            settle().await;
             stream.send_reset(Reason::INTERNAL_ERROR);
             Ok(())
         }
@@ -82,6 +83,11 @@ async fn turn(
         Plan::Socket => socket(&parts.extensions, body, respond).await,
         Plan::Call => call(&seen, body, respond).await,
     }
+}
+
+/// Lets the library send what it has: a reset would throw that away.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 /// All content, and the trailers.
