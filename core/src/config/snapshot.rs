@@ -271,6 +271,8 @@ pub enum Protocol {
     Auto,
     /// HTTP/1.0 and HTTP/1.1.
     Http1,
+    /// HTTP/2 alone.
+    Http2,
     /// Bytes, passed on unread.
     Tcp,
     /// TLS, passed on after a look at the name that the client asks for.
@@ -283,9 +285,20 @@ impl Protocol {
         match self {
             Protocol::Auto => "auto",
             Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
             Protocol::Tcp => "tcp",
             Protocol::TlsPassthrough => "tls-passthrough",
         }
+    }
+
+    /// Whether HTTP/1 requests are taken.
+    pub const fn takes_http1(self) -> bool {
+        matches!(self, Protocol::Auto | Protocol::Http1)
+    }
+
+    /// Whether HTTP/2 requests are taken.
+    pub const fn takes_http2(self) -> bool {
+        matches!(self, Protocol::Auto | Protocol::Http2)
     }
 
     /// Bytes are passed on; requests are not read.

@@ -79,6 +79,7 @@ families! {
     LISTENER_TUNNELS: Counter "pinion_listener_tunnels_total" "" ["listener"] "Tunnels begun: upgraded connections, CONNECT and connections passed on";
     LISTENER_TUNNELS_ACTIVE: Gauge "pinion_listener_tunnels_active" "" ["listener"] "Tunnels open";
     LISTENER_TUNNEL_DURATION: Histogram "pinion_listener_tunnel_duration_seconds" "seconds" ["listener"] "How long tunnels lasted";
+    LISTENER_SECURED: Counter "pinion_listener_secured_connections_total" "" ["listener" "security"] "Connections of a listener with TLS by security: plain (permissive mode), tls, mutual_tls";
     LISTENER_UPGRADES_STRIPPED: Counter "pinion_listener_upgrades_stripped_total" "" ["listener"] "Requests that offered only protocols which are not allowed, and went on as ordinary ones";
     LISTENER_RECEIVED_BYTES: Counter "pinion_listener_received_bytes_total" "bytes" ["listener"] "Bytes received from clients";
     LISTENER_SENT_BYTES: Counter "pinion_listener_sent_bytes_total" "bytes" ["listener"] "Bytes sent to clients";

@@ -29,6 +29,8 @@ use crate::shard::timer::Lane;
 pub(crate) struct Settings {
     /// Who is at the other end.
     pub(crate) side: Side,
+    /// The host that the peer has proved to be, where requests say which it must (upstream side).
+    pub(crate) host: Box<str>,
     /// The listener it came by; it drains when that leaves the configuration.
     pub(crate) listener: Option<ListenerId>,
     /// Without streams it is closed after this time.
@@ -150,6 +152,11 @@ impl Session {
 
     pub(super) fn stats(&self) -> &Http2Stats {
         &self.shard.stats.http2[self.settings.side as usize]
+    }
+
+    /// What it is.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Has the machine write frames; the connection's task sends them with its next turn.

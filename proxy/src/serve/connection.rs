@@ -179,6 +179,10 @@ fn depart(shard: &Shard, connection: Box<Downstream>, to: usize) -> Result<(), B
     let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(&connection.socket, 0) else {
         return Err(connection);
     };
+    // What the library holds of a connection's keys stays on its thread.
+    if connection.tls.is_some() {
+        return Err(connection);
+    }
     let tables = shard.tables();
     let id = connection.view.listener.id;
     let place = tables.shared.snapshot.listeners.iter().position(|listener| listener.id == id);

@@ -52,6 +52,29 @@ enum Failed {
     Status(usize),
 }
 
+/// A copy of the request's host, for as long as its head is used.
+struct Host {
+    bytes: [u8; 256],
+    len: usize,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host { bytes: [0; 256], len: 0 }
+    }
+}
+
+impl Host {
+    fn of(trip: &Trip) -> Self {
+        Host { bytes: trip.host, len: trip.host_len }
+    }
+
+    /// The host; empty when there is none.
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
 /// A request in hand on an endpoint and its cluster.
 pub(super) struct InHand<'a>(&'a ClusterState, &'a EndpointState);
 
@@ -97,7 +120,9 @@ pub(crate) async fn proxy(
         Some(stream) => Client::Stream(stream),
         None => Client::Socket { socket: &call.connection.socket, half_close },
     };
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, preface };
+    let named = cluster.tls.as_ref().is_some_and(|tls| tls.names_by_request());
+    let host = if named { Host::of(trip) } else { Host::default() };
+    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host: host.as_str() };
     let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;
@@ -378,9 +403,10 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
     let connection = call.connection;
     let listener = &connection.view.listener;
     let options = &listener.forwarding;
+    let peer = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
     Forwarding {
         peer_ip: connection.text.ip(),
-        proto: b"http",
+        proto: if connection.tls.is_some() { b"https" } else { b"http" },
         trusted: connection.view.trusted,
         x_forwarded_host: options.x_forwarded_host,
         forwarded: options.forwarded,
@@ -388,7 +414,7 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
         request_id: options.request_id.then(|| new_request_id(call, request_id)),
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
         upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
-        client_cert: ClientCert::new(options.client_cert, None),
+        client_cert: ClientCert::new(options.client_cert, peer),
     }
 }
 

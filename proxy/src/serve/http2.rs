@@ -134,6 +134,7 @@ fn settings(listener: &Listener) -> Settings {
     let http2 = &listener.http2;
     Settings {
         side: Side::Downstream,
+        host: Box::default(),
         listener: Some(listener.id),
         idle: listener.timeouts.idle,
         header: listener.timeouts.header,

@@ -139,6 +139,7 @@ async fn connect(
         // It may have said all it has to say.
         client: Client::Socket { socket: &connection.socket, half_close: true },
         preface: preface.as_deref().unwrap_or_default(),
+        host: name,
     };
     let mut left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     loop {

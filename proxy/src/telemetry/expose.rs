@@ -113,6 +113,13 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
     let all = &collected.listeners;
     page.sums(&names::REQUESTS, all, |stats| stats.requests_total.get());
     page.sums(&names::LISTENER_CONNECTIONS, all, |stats| stats.connections_total.get());
+    page.head(&names::LISTENER_SECURED);
+    for ([listener], shards) in all {
+        for (place, security) in ["plain", "tls", "mutual_tls"].into_iter().enumerate() {
+            let sum = shards.iter().map(|stats| stats.secured[place].get()).sum::<u64>();
+            page.sample(&names::LISTENER_SECURED, &[listener, security], sum);
+        }
+    }
     page.sums(&names::LISTENER_CONNECTIONS_ACTIVE, all, |stats| stats.connections_active.get());
     page.sums(&names::LISTENER_CONNECTIONS_REFUSED, all, |stats| stats.connections_refused.get());
     page.sums(&names::LISTENER_TUNNELS, all, |stats| stats.tunnels_total.get());

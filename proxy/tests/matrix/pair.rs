@@ -12,7 +12,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Kind; 2] = [Kind::Http1, Kind::Http2];
+    pub(crate) const ALL: [Kind; 4] = [Kind::Http1, Kind::Http2, Kind::Http1Tls, Kind::Http2Tls];
 
     /// The name of its listener and of its cluster.
     pub(crate) fn name(self) -> &'static str {

@@ -48,13 +48,12 @@ words!(AccessLogFormat, "`json` or `text`" {
     "text" => AccessLogFormat::Text,
 });
 
-words!(Protocol, "`auto`, `http1`, `tcp` or `tls-passthrough`" {
+words!(Protocol, "`auto`, `http1`, `http2`, `tcp` or `tls-passthrough`" {
     "auto" => Protocol::Auto,
     "http1" => Protocol::Http1,
+    "http2" => Protocol::Http2,
     "tcp" => Protocol::Tcp,
     "tls-passthrough" => Protocol::TlsPassthrough,
-} later {
-    "http2": "HTTP/2",
 });
 
 words!(ClusterProtocol, "`http1`, `http2` or `auto`" {
