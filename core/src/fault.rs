@@ -160,6 +160,30 @@ faults! {
     MemoryLimit: "memory_limit" Proxy Codec 503 "OM" Never Close "out of buffer memory";
     /// No route matches.
     NoRoute: "no_route" Proxy Route 404 "NR" Never Keep "no route matches";
+    /// A connection without the PROXY header that its listener requires.
+    ProxyHeaderMissing: "proxy_header_missing" Downstream Accept 0 "DPE" Never Abort "PROXY header missing";
+    /// The TLS handshake with a client failed; `pinion_tls_handshake_failures_total` says why.
+    TlsHandshake: "tls_handshake" Downstream Tls 0 "DPE" Never Abort "TLS handshake failed";
+    /// A PROXY header that its specification does not allow.
+    ProxyHeaderMalformed: "proxy_header_malformed" Downstream Accept 0 "DPE" Never Abort "malformed PROXY header";
+    /// A PROXY header whose checksum is wrong.
+    ProxyHeaderChecksum: "proxy_header_checksum" Downstream Accept 0 "DPE" Never Abort "wrong checksum of a PROXY header";
+    /// A PROXY header beyond its limit.
+    ProxyHeaderTooLong: "proxy_header_too_long" Downstream Accept 0 "DPE" Never Abort "PROXY header too long";
+    /// A connection of a peer that may not send the PROXY header which its listener requires.
+    ProxyHeaderUntrusted: "proxy_header_untrusted" Downstream Accept 0 "DPE" Never Abort "PROXY header of an untrusted peer";
+    /// The PROXY header did not arrive in time.
+    ProxyHeaderTimeout: "proxy_header_timeout" Downstream Accept 0 "DT" Never Abort "PROXY header timed out";
+    /// A connection to be routed by server name that does not begin with TLS.
+    HelloNotTls: "hello_not_tls" Downstream Tls 0 "DPE" Never Abort "not a TLS connection";
+    /// A ClientHello that is malformed or could be read in two ways.
+    HelloMalformed: "hello_malformed" Downstream Tls 0 "DPE" Never Abort "malformed ClientHello";
+    /// A ClientHello beyond its limit.
+    HelloTooLarge: "hello_too_large" Downstream Tls 0 "DPE" Never Abort "ClientHello too large";
+    /// The ClientHello did not arrive in time.
+    HelloTimeout: "hello_timeout" Downstream Tls 0 "DT" Never Abort "ClientHello timed out";
+    /// The TLS handshake with an endpoint failed.
+    UpstreamTls: "upstream_tls" Upstream Pool 503 "UF" Safe Keep "TLS handshake with the upstream failed";
     /// The cluster has no endpoint that may be used.
     NoEndpoint: "no_endpoint" Proxy Choose 503 "UH" Never Keep "no healthy upstream";
     /// The cluster's pending queue is full.

@@ -9,6 +9,9 @@ use crate::http::h2::{Flood, Rate};
 /// A pooled buffer for heads and small bodies. 16 KiB: 4 KiB costs 40 % more CPU at 10 KiB bodies,
 /// larger ones gain nothing there (`bench/README.md`).
 pub const BUFFER_BYTES: usize = 16 * 1024;
+/// A TLS connection with `ktls = "auto"` that moves so much is handed to the kernel: the way there costs about
+/// 70,000 instructions, which small messages never earn back.
+pub const KTLS_BULK_BYTES: u64 = 1024 * 1024;
 /// A pooled buffer for large bodies and heads beyond [`BUFFER_BYTES`].
 pub const BUFFER_LARGE_BYTES: usize = 64 * 1024;
 
@@ -85,6 +88,9 @@ pub const REGEX_PROGRAM_BYTES_MAX: usize = 1024 * 1024;
 pub const REGEX_CACHE_BYTES: usize = 1024 * 1024;
 /// Tries after the first that a route may ask for: more only multiply an overload. Refused by `check`.
 pub const RETRY_ATTEMPTS_MAX: u32 = 10;
+/// Tries after the first to reach an endpoint for a TCP connection, where its route says nothing: two dead endpoints
+/// of a cluster are survived, and with the default `connect` a client waits for 15 s at most.
+pub const TCP_RETRIES_DEFAULT: u32 = 2;
 /// Bytes of a direct response's body: it is kept in every snapshot and copied per answer. Refused by `check`.
 pub const DIRECT_BODY_BYTES_MAX: usize = 16 * 1024;
 
@@ -111,6 +117,10 @@ pub const LOG_HEADER_BYTES_MAX: usize = 512;
 pub const LOG_NAME_BYTES_MAX: usize = 128;
 /// Bytes of an address kept in an access log record: `unix:` and the kernel's 108 bytes of path fit.
 pub const LOG_ADDRESS_BYTES_MAX: usize = 120;
+/// Bytes of a server name kept in an access log record: a DNS name has at most 253.
+pub const LOG_SERVER_NAME_BYTES_MAX: usize = 256;
+/// Bytes of what a PROXY header said kept in an access log record: addresses and usual values have some 200.
+pub const LOG_PROXY_BYTES_MAX: usize = 512;
 /// Bytes of one shard's ring of access log records: 3,000 records of about 330 bytes, 30 ms of a shard at
 /// 100,000 requests a second. A record that finds it full is dropped and counted.
 pub const LOG_RING_BYTES: usize = 1024 * 1024;

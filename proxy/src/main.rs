@@ -14,6 +14,7 @@ mod serve;
 mod shard;
 mod sys;
 mod telemetry;
+mod tls;
 mod upstream;
 
 use std::process::ExitCode;

@@ -35,7 +35,9 @@ mod conditions;
 mod edits;
 mod http2;
 mod listeners;
+mod proxy_header;
 mod routes;
+mod streams;
 mod tls;
 
 /// Compiles `text`, which is called `file` in messages.

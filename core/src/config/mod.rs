@@ -27,8 +27,12 @@ pub mod problem;
 mod read;
 mod schema;
 pub mod snapshot;
+#[cfg(test)]
+mod stream_tests;
 mod suggest;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_tls;
 mod units;
 mod values;

@@ -22,10 +22,12 @@ use crate::limits;
 
 pub(super) use http2::*;
 pub(super) use kinds::*;
+pub(super) use proxy_header::*;
 pub(super) use tls::*;
 
 mod http2;
 mod kinds;
+mod proxy_header;
 mod tls;
 
 const fn seconds(seconds: u64) -> Time {
@@ -85,8 +87,12 @@ section! {
         need name: String;
         /// An IP address with port, or `unix:` and a path. Port 0 takes any free port.
         need address: Address;
-        /// What is spoken there; `auto` detects the HTTP version.
+        /// What is spoken there; `auto` detects the HTTP version, `tcp` and `tls-passthrough` pass bytes on.
         has protocol: Protocol = Protocol::Auto;
+        /// Where connections go that no route takes; only with `tcp` and `tls-passthrough`.
+        may cluster: String;
+        /// Whether connections begin with a PROXY header. Default: `off`.
+        may proxy_protocol: AcceptHeader;
         /// Protocols that a request may upgrade to, `*` for every one. Other versions of HTTP are never passed on.
         has upgrades: Vec<At<Upgrade>> = vec![At::preset(Upgrade::websocket())];
         /// Whether a client that has closed its sending side still waits for answers.
@@ -101,9 +107,6 @@ section! {
         sub http2: ListenerHttp2;
         /// TLS on the port. Plain text when the table is absent.
         may tls: ListenerTls;
-    }
-    later {
-        "cluster": "forwarding of TCP connections",
     }
 }
 
@@ -167,8 +170,10 @@ section! {
     Route = "[[routes]]" {
         /// The route's name in metrics and logs, unique. Default: derived from its conditions.
         may name: String;
-        /// The listeners it exists on. Default: every HTTP listener.
+        /// The listeners it exists on. Default: every HTTP listener; with `sni` every one that passes TLS on.
         may listeners: Vec<At<String>>;
+        /// Server names that TLS clients ask for: exact, `*.example.com` or `*`. For listeners that pass TLS on.
+        may sni: Vec<At<String>>;
         /// Hosts: exact, `*.example.com` or `*`. The port of a request's host is ignored. Default: every host.
         may hosts: Vec<At<String>>;
         /// A string is an exact path. Default: every path.
@@ -298,6 +303,8 @@ section! {
         need endpoints: Vec<At<EndpointEntry>>;
         /// What is spoken to the endpoints.
         has protocol: ClusterProtocol = ClusterProtocol::Http1;
+        /// The PROXY header that connections to endpoints begin with. Default: none.
+        may proxy_protocol: SendHeader;
         /// How an endpoint is chosen.
         has balance: Balance = Balance::LeastRequest;
         /// How long the cluster waits for endpoints.

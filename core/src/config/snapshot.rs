@@ -24,8 +24,10 @@ use crate::id::{ClusterId, ClusterIndex, EndpointId, ListenerId, ListenerIndex};
 use crate::route::RouteTable;
 use crate::tls::CertDetails;
 
+pub use proxy_header::{AcceptHeader, SendHeader, SendValues};
 pub use tls::*;
 
+mod proxy_header;
 mod tls;
 
 /// One whole configuration in force.
@@ -250,6 +252,8 @@ pub struct Listener {
     pub http2: Http2,
     /// TLS on the port; `None` is plain text.
     pub tls: Option<ListenerTls>,
+    /// Whether and of whom connections may begin with a PROXY header.
+    pub proxy_protocol: Option<AcceptHeader>,
 }
 
 impl Listener {
@@ -267,6 +271,12 @@ pub enum Protocol {
     Auto,
     /// HTTP/1.0 and HTTP/1.1.
     Http1,
+    /// HTTP/2 alone.
+    Http2,
+    /// Bytes, passed on unread.
+    Tcp,
+    /// TLS, passed on after a look at the name that the client asks for.
+    TlsPassthrough,
 }
 
 impl Protocol {
@@ -275,7 +285,30 @@ impl Protocol {
         match self {
             Protocol::Auto => "auto",
             Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
+            Protocol::Tcp => "tcp",
+            Protocol::TlsPassthrough => "tls-passthrough",
         }
+    }
+
+    /// Whether HTTP/1 requests are taken.
+    pub const fn takes_http1(self) -> bool {
+        matches!(self, Protocol::Auto | Protocol::Http1)
+    }
+
+    /// Whether HTTP/2 requests are taken.
+    pub const fn takes_http2(self) -> bool {
+        matches!(self, Protocol::Auto | Protocol::Http2)
+    }
+
+    /// Bytes are passed on; requests are not read.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::TlsPassthrough)
+    }
+
+    /// Server names are seen although nothing is decrypted.
+    pub const fn sees_names(self) -> bool {
+        matches!(self, Protocol::TlsPassthrough)
     }
 }
 
@@ -350,6 +383,8 @@ pub struct Cluster {
     pub http2: Http2,
     /// TLS to endpoints; `None` is plain text.
     pub tls: Option<ClusterTls>,
+    /// What connections to them begin with.
+    pub proxy_protocol: Option<SendHeader>,
 }
 
 /// One address of a cluster.

@@ -41,6 +41,8 @@ pub enum Known {
     XForwardedProto,
     /// The authority the client used.
     XForwardedHost,
+    /// The certificate the client showed.
+    XForwardedClientCert,
     /// Any other `X-Forwarded-*`, and `X-Real-IP`: believed only from trusted peers.
     XForwardedOther,
     /// RFC 7239.
@@ -183,10 +185,13 @@ fn first_two(name: &[u8]) -> [u8; 2] {
     [found.next().unwrap_or(0), found.next().unwrap_or(0)]
 }
 
-/// `X-Forwarded-Port` and its like, `X_Forwarded_For` and its like, or something else.
+/// `X-Forwarded-Client-Cert`, `X-Forwarded-Port` and its like, `X_Forwarded_For` and its like, or something else.
 #[cold]
 fn forwarded_family(name: &[u8]) -> Known {
     const PREFIX: &[u8; 12] = b"x-forwarded-";
+    if is(name, b"x-forwarded-client-cert") {
+        return Known::XForwardedClientCert;
+    }
     if name.first_chunk::<12>().is_some_and(|start| is(start, PREFIX))
         && name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !name.ends_with(b"-")
@@ -248,6 +253,9 @@ mod tests {
         check("x-forwarded-for", Ok(Known::XForwardedFor));
         check("x-forwarded-host", Ok(Known::XForwardedHost));
         check("x-forwarded-proto", Ok(Known::XForwardedProto));
+        check("x-forwarded-client-cert", Ok(Known::XForwardedClientCert));
+        check("x-forwarded-client-certs", Ok(Known::XForwardedOther));
+        check("x_forwarded-client-cert", Ok(Known::LookAlike));
         check("x-forwarded-port", Ok(Known::XForwardedOther));
         check("proxy-connection", Ok(Known::ProxyConnection));
         check("Transfer-Encoding", Ok(Known::TransferEncoding));

@@ -29,7 +29,7 @@ pub struct Question {
     /// The method; empty is GET.
     pub method: String,
     /// `http://host[:port]/path?query`; without scheme, or only a path, is understood too. `ws://` is the
-    /// request of a WebSocket client.
+    /// request of a WebSocket client, `tls://name:port` and `tcp://host:port` are connections that are passed on.
     pub url: String,
     /// Header fields; `Host` replaces the URL's host.
     pub headers: Vec<(String, String)>,
@@ -47,7 +47,7 @@ pub enum QuestionError {
         /// The names there are.
         known: Vec<String>,
     },
-    /// A scheme other than `http`, `https`, `ws` and `wss`.
+    /// A scheme other than `http`, `https`, `ws`, `wss`, `tls` and `tcp`.
     Scheme(String),
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for QuestionError {
                 write!(f, "there is no listener `{name}`; listeners: {}", known.join(", "))
             }
             QuestionError::Scheme(scheme) => {
-                write!(f, "the URL's scheme `{scheme}` is none of http, https, ws and wss")
+                write!(f, "the URL's scheme `{scheme}` is none of http, https, ws, wss, tls and tcp")
             }
         }
     }
@@ -153,10 +153,15 @@ pub fn explain<'a>(snapshot: &'a Snapshot, question: &Question) -> Result<Explan
     let url = Url::of(&question.url)?;
     let (index, listener, listener_reason) = choose_listener(snapshot, question, &url)?;
     let method = if question.method.is_empty() { "GET" } else { &question.method };
+    let stream = listener.protocol.is_stream();
     let host_field = question.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
     let authority = host_field.map_or(url.authority, |(_, value)| value.trim());
+    let named = if stream && !listener.protocol.sees_names() { "" } else { authority };
     let request =
-        OwnedRequest::new(method.as_bytes(), authority.as_bytes(), url.target.as_bytes()).map(|request| {
+        OwnedRequest::new(method.as_bytes(), named.as_bytes(), url.target.as_bytes()).map(|request| {
+            if stream {
+                return OwnedRequest { host: request.host, ..OwnedRequest::default() };
+            }
             let request = question.headers.iter().fold(request, |request, (name, value)| {
                 request.with_header(name.as_bytes(), value.trim().as_bytes())
             });
@@ -170,7 +175,7 @@ pub fn explain<'a>(snapshot: &'a Snapshot, question: &Question) -> Result<Explan
         listener,
         listener_reason,
         request: None,
-        url: format!("{method} {}", question.url),
+        url: if stream { question.url.clone() } else { format!("{method} {}", question.url) },
         route: None,
         also: Others::default(),
         misses: Others::default(),
@@ -183,6 +188,12 @@ pub fn explain<'a>(snapshot: &'a Snapshot, question: &Question) -> Result<Explan
 }
 
 impl Explanation<'_> {
+    /// Whether the route takes connections that are passed on.
+    fn is_stream(&self, spec: &RouteSpec) -> bool {
+        let first = spec.listeners.first();
+        first.is_some_and(|first| self.snapshot.listeners[first.index()].protocol.is_stream())
+    }
+
     fn decide(&mut self, listener: ListenerIndex, request: &OwnedRequest) {
         let table = &self.snapshot.routes;
         let found = table.find(listener, request, &mut MatchScratch::new()).map(|route| route.index);
@@ -191,7 +202,8 @@ impl Explanation<'_> {
         let mut misses = Vec::new();
         for (place, spec) in table.specs().iter().enumerate() {
             let index = RouteIndex(place as u32);
-            if Some(index) == found {
+            // Routes of requests say nothing of connections that are passed on, and the other way round.
+            if Some(index) == found || self.is_stream(spec) != self.listener.protocol.is_stream() {
                 continue;
             }
             let reasons = reasons(spec, self.snapshot, listener, request);
@@ -297,6 +309,8 @@ impl<'a> Url<'a> {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (rest, Some(443)),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => (rest, Some(80)),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("wss") => (rest, Some(443)),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tls") => (rest, Some(443)),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tcp") => (rest, None),
             // A `://` may also stand in a query.
             Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
                 return Err(QuestionError::Scheme(scheme.to_owned()));

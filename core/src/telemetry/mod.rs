@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod names;
 pub mod record;
 pub mod stats;
+pub mod tls;
 
 pub use http2::{Http2Stats, Side};
 pub use ledger::{Ledger, Phase};

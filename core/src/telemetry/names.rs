@@ -76,14 +76,17 @@ families! {
     LISTENER_CONNECTIONS: Counter "pinion_listener_connections_total" "" ["listener"] "Connections accepted";
     LISTENER_CONNECTIONS_ACTIVE: Gauge "pinion_listener_connections_active" "" ["listener"] "Connections open";
     LISTENER_CONNECTIONS_REFUSED: Counter "pinion_listener_connections_refused_total" "" ["listener"] "Connections closed at once because a limit was reached";
-    LISTENER_TUNNELS: Counter "pinion_listener_tunnels_total" "" ["listener"] "Tunnels begun: upgraded connections and CONNECT";
+    LISTENER_TUNNELS: Counter "pinion_listener_tunnels_total" "" ["listener"] "Tunnels begun: upgraded connections, CONNECT and connections passed on";
     LISTENER_TUNNELS_ACTIVE: Gauge "pinion_listener_tunnels_active" "" ["listener"] "Tunnels open";
+    LISTENER_TUNNEL_DURATION: Histogram "pinion_listener_tunnel_duration_seconds" "seconds" ["listener"] "How long tunnels lasted";
+    LISTENER_SECURED: Counter "pinion_listener_secured_connections_total" "" ["listener" "security"] "Connections of a listener with TLS by security: plain (permissive mode), tls, mutual_tls";
     LISTENER_UPGRADES_STRIPPED: Counter "pinion_listener_upgrades_stripped_total" "" ["listener"] "Requests that offered only protocols which are not allowed, and went on as ordinary ones";
     LISTENER_RECEIVED_BYTES: Counter "pinion_listener_received_bytes_total" "bytes" ["listener"] "Bytes received from clients";
     LISTENER_SENT_BYTES: Counter "pinion_listener_sent_bytes_total" "bytes" ["listener"] "Bytes sent to clients";
 
     ROUTE_RESPONSES: Counter "pinion_route_responses_total" "" ["route" "code_class"] "Responses to clients by class; none if no status was sent";
     ROUTE_DURATION: Histogram "pinion_route_duration_seconds" "seconds" ["route"] "From the first byte of a request to the last byte of its response, or to the beginning of its tunnel";
+    ROUTE_CONNECTIONS: Counter "pinion_route_connections_total" "" ["route"] "Connections taken, by routes of connections that are passed on";
 
     CLUSTER_RESPONSES: Counter "pinion_cluster_responses_total" "" ["cluster" "code_class"] "Responses of upstreams by class, retried ones included; none if there was no response";
     CLUSTER_FIRST_BYTE: Histogram "pinion_cluster_first_byte_seconds" "seconds" ["cluster"] "From a request being sent upstream to the head of the response";
@@ -98,6 +101,11 @@ families! {
     CLUSTER_PENDING_TIMEOUTS: Counter "pinion_cluster_pending_timeouts_total" "" ["cluster"] "Requests refused because no upstream connection became free in time";
     CLUSTER_RETRIES: Counter "pinion_cluster_retries_total" "" ["cluster"] "Attempts after the first, by the route's retry rules";
     CLUSTER_STALE_RETRIES: Counter "pinion_cluster_stale_retries_total" "" ["cluster"] "Attempts after the first, because an idle connection turned out to be closed";
+    CLUSTER_TUNNELS: Counter "pinion_cluster_tunnels_total" "" ["cluster"] "Tunnels begun: upgraded connections, CONNECT and connections passed on";
+    CLUSTER_TUNNELS_ACTIVE: Gauge "pinion_cluster_tunnels_active" "" ["cluster"] "Tunnels open";
+    CLUSTER_TUNNEL_SENT_BYTES: Counter "pinion_cluster_tunnel_sent_bytes_total" "bytes" ["cluster"] "Bytes sent to endpoints through tunnels";
+    CLUSTER_TUNNEL_RECEIVED_BYTES: Counter "pinion_cluster_tunnel_received_bytes_total" "bytes" ["cluster"] "Bytes received from endpoints through tunnels";
+    CLUSTER_TUNNEL_DURATION: Histogram "pinion_cluster_tunnel_duration_seconds" "seconds" ["cluster"] "How long tunnels lasted";
 
     ENDPOINT_REQUESTS: Counter "pinion_endpoint_requests_total" "" ["cluster" "endpoint"] "Requests sent";
     ENDPOINT_FAILURES: Counter "pinion_endpoint_failures_total" "" ["cluster" "endpoint"] "Requests without a usable response, and failed connects";
@@ -131,6 +139,11 @@ families! {
     LOG_DROPPED: Counter "pinion_log_dropped_total" "" ["reason"] "Access log records lost because a ring was full or a write failed";
     LOG_WRITTEN: Counter "pinion_log_written_total" "" [] "Access log records written";
     LOG_WRITE_ERRORS: Counter "pinion_log_write_errors_total" "" [] "Failed writes to, and failed openings of, the access log";
+
+    TLS_CERTIFICATE_EXPIRY: Gauge "pinion_tls_certificate_expiry_timestamp_seconds" "seconds" ["kind" "name" "file"] "When the first certificate of a file in force expires, in Unix time";
+    TLS_RELOADS: Counter "pinion_tls_reloads_total" "" ["kind" "name" "result"] "Changes of a listener's or cluster's TLS files that came into force or were kept out";
+    TLS_LAST_RELOAD_SUCCESSFUL: Gauge "pinion_tls_last_reload_successful" "" ["kind" "name"] "1 if the TLS files are in force as they now are, 0 if older ones are";
+    LISTENER_TLS_HANDSHAKES_ACTIVE: Gauge "pinion_listener_tls_handshakes_active" "" ["listener"] "TLS handshakes in progress, which `handshakes_max` bounds";
 
     PROCESS_CPU: Counter "process_cpu_seconds_total" "seconds" [] "User and system CPU time of the process";
     PROCESS_RESIDENT_MEMORY: Gauge "process_resident_memory_bytes" "bytes" [] "Resident memory of the process";

@@ -3,8 +3,8 @@
 //! ```text
 //!   0       4       5       6        8          12       16                               48
 //!   ├ bytes ┼ flags ┼ fault ┼ status ┼ attempts ┼ (zero) ┼ start, generation, in, out ───┼ …
-//!   … phases, 6 × u64 ─┬─ lengths, 13 × u16 ─┬─ method ┬ authority ┬ path ┬ … 13 strings ─┤
-//!   48                 96                    122
+//!   … phases, 6 × u64 ─┬─ lengths, 19 × u16 ─┬─ method ┬ authority ┬ path ┬ … 19 strings ─┤
+//!   48                 96                    134
 //! ```
 //!
 //! Numbers are little-endian; `bytes` counts the whole record, itself included. Strings are cut to the
@@ -23,7 +23,7 @@ use super::ledger::{Phase, Phases};
 use crate::fault::Fault;
 use crate::limits::{
     LOG_ADDRESS_BYTES_MAX, LOG_AUTHORITY_BYTES_MAX, LOG_HEADER_BYTES_MAX, LOG_METHOD_BYTES_MAX,
-    LOG_NAME_BYTES_MAX, LOG_PATH_BYTES_MAX, LOG_RING_BYTES,
+    LOG_NAME_BYTES_MAX, LOG_PATH_BYTES_MAX, LOG_PROXY_BYTES_MAX, LOG_RING_BYTES, LOG_SERVER_NAME_BYTES_MAX,
 };
 
 /// What the access log says of one request. An empty string stands for "absent".
@@ -73,6 +73,19 @@ pub struct AccessEntry<'a> {
     pub forwarded_for: &'a [u8],
     /// The X-Request-Id field.
     pub request_id: &'a [u8],
+    /// What the connection's PROXY header said, as a header of version 2 whose source is who sent it, and whose
+    /// destination is where the client connected to.
+    pub proxy: &'a [u8],
+    /// `TLSv1.3`, `TLSv1.2`; empty for plain text.
+    pub tls_version: &'a [u8],
+    /// The cipher suite's name.
+    pub tls_cipher: &'a [u8],
+    /// The host that the client asked for in its TLS handshake (SNI).
+    pub server_name: &'a [u8],
+    /// The first URI name of the client's certificate: its SPIFFE id where there is one.
+    pub peer_uri: &'a [u8],
+    /// The subject of the client's certificate.
+    pub peer_subject: &'a [u8],
 }
 
 /// An entry read back from a record.
@@ -88,7 +101,7 @@ const FLAG_REUSED: u8 = 1;
 const FLAG_QUERY: u8 = 2;
 const FLAG_TRUNCATED: u8 = 4;
 const NO_FAULT: u8 = u8::MAX;
-const STRINGS: usize = 13;
+const STRINGS: usize = 19;
 /// Where the strings' lengths begin: after the head (16), four numbers and the phases.
 const LENGTHS_AT: usize = 16 + 8 * 4 + 8 * Phase::COUNT;
 /// Bytes before the first string.
@@ -107,6 +120,12 @@ const STRING_BYTES_MAX: [usize; STRINGS] = [
     LOG_NAME_BYTES_MAX,
     LOG_ADDRESS_BYTES_MAX,
     LOG_HEADER_BYTES_MAX,
+    LOG_HEADER_BYTES_MAX,
+    LOG_HEADER_BYTES_MAX,
+    LOG_PROXY_BYTES_MAX,
+    LOG_METHOD_BYTES_MAX,
+    LOG_NAME_BYTES_MAX,
+    LOG_SERVER_NAME_BYTES_MAX,
     LOG_HEADER_BYTES_MAX,
     LOG_HEADER_BYTES_MAX,
 ];
@@ -147,6 +166,12 @@ impl<'a> AccessEntry<'a> {
             self.user_agent,
             self.forwarded_for,
             self.request_id,
+            self.proxy,
+            self.tls_version,
+            self.tls_cipher,
+            self.server_name,
+            self.peer_uri,
+            self.peer_subject,
         ]
     }
 
@@ -213,8 +238,9 @@ pub fn decode(record: &[u8]) -> Option<Record<'_>> {
     for (string, length) in strings.iter_mut().zip(lengths) {
         *string = rest.string(length)?;
     }
-    let [method, authority, path, query, protocol, peer, listener, route, cluster, endpoint, agent, xff, id] =
+    let [method, authority, path, query, protocol, peer, listener, route, cluster, endpoint, others @ ..] =
         strings;
+    let [agent, xff, id, proxy, tls_version, tls_cipher, server_name, peer_uri, peer_subject] = others;
     let entry = AccessEntry {
         start_unix_nanos,
         generation,
@@ -238,6 +264,12 @@ pub fn decode(record: &[u8]) -> Option<Record<'_>> {
         user_agent: agent,
         forwarded_for: xff,
         request_id: id,
+        proxy,
+        tls_version,
+        tls_cipher,
+        server_name,
+        peer_uri,
+        peer_subject,
     };
     rest.0.is_empty().then_some(Record { entry, truncated: flags & FLAG_TRUNCATED != 0 })
 }
@@ -295,6 +327,12 @@ mod tests {
             user_agent: &long,
             forwarded_for: &long,
             request_id: &long,
+            proxy: &long,
+            tls_version: &long,
+            tls_cipher: &long,
+            server_name: &long,
+            peer_uri: &long,
+            peer_subject: &long,
             ..AccessEntry::default()
         };
         let mut out = Vec::new();
@@ -321,7 +359,8 @@ mod tests {
                 fault: fault.map(|fault| Fault::ALL[fault]),
                 method: &method, authority: &name, path: &path, query: query.as_deref(), protocol: b"HTTP/1.1",
                 peer: &peer, listener: &name, route: &name, cluster: &name, endpoint: &peer,
-                user_agent: &path, forwarded_for: &name, request_id: &id,
+                user_agent: &path, forwarded_for: &name, request_id: &id, proxy: &id,
+                tls_version: b"TLSv1.3", tls_cipher: &name, server_name: &name, peer_uri: &path, peer_subject: &path,
             };
             let mut out = vec![1, 2, 3];
             entry.encode(&mut out);

@@ -11,6 +11,7 @@
 use super::counters::{Counter, Gauge};
 use super::histogram::Histogram;
 use super::http2::Http2Stats;
+use super::tls::TlsStats;
 use crate::fault::Fault;
 
 /// Where relayed bytes go.
@@ -90,6 +91,8 @@ pub struct ShardStats {
     pub faults: [Counter; Fault::COUNT],
     /// HTTP/2 connections, by [`Side`](super::http2::Side).
     pub http2: [Http2Stats; 2],
+    /// Handshakes, keys, and who handles the records.
+    pub tls: TlsStats,
 }
 
 impl Default for ShardStats {
@@ -112,6 +115,7 @@ impl Default for ShardStats {
             connections_rebalanced: Counter::new(),
             faults: [const { Counter::new() }; Fault::COUNT],
             http2: Default::default(),
+            tls: TlsStats::default(),
         }
     }
 }
@@ -128,6 +132,8 @@ pub struct ListenerStats {
     pub sent_bytes: Counter,
     /// Connections accepted.
     pub connections_total: Counter,
+    /// Connections of a listener with TLS by how they are secured: not, by the server's certificate, by both.
+    pub secured: [Counter; 3],
     /// Connections open.
     pub connections_active: Gauge,
     /// Connections closed at once because a limit was reached.
@@ -138,6 +144,8 @@ pub struct ListenerStats {
     pub tunnels_active: Gauge,
     /// Requests whose offer to upgrade stayed behind.
     pub upgrades_stripped: Counter,
+    /// How long tunnels lasted.
+    pub tunnel_duration: Histogram,
 }
 
 /// What one shard did for one route.
@@ -148,6 +156,8 @@ pub struct RouteStats {
     pub responses: Classes,
     /// From the first byte of the request to the last byte of the response.
     pub duration: Histogram,
+    /// Connections taken, by a route of connections that are passed on.
+    pub connections_total: Counter,
 }
 
 impl RouteStats {
@@ -191,6 +201,16 @@ pub struct ClusterStats {
     pub retries: Counter,
     /// Attempts after the first, because an idle connection turned out to be closed.
     pub stale_retries: Counter,
+    /// Tunnels begun.
+    pub tunnels_total: Counter,
+    /// Tunnels open.
+    pub tunnels_active: Gauge,
+    /// Bytes sent to endpoints through tunnels.
+    pub tunnel_sent_bytes: Counter,
+    /// Bytes received from endpoints through tunnels.
+    pub tunnel_received_bytes: Counter,
+    /// How long tunnels lasted.
+    pub tunnel_duration: Histogram,
 }
 
 /// What one shard did with one endpoint.

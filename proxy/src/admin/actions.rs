@@ -28,6 +28,7 @@ pub(super) async fn reload(State(admin): State<Admin>) -> Response {
         Err(failed) => {
             let (status, error) = match &failed {
                 Failed::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+                Failed::Files(_) => (StatusCode::BAD_REQUEST, "files"),
                 Failed::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
                 Failed::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
                 Failed::Unconfirmed(_) => (StatusCode::GATEWAY_TIMEOUT, "unconfirmed"),

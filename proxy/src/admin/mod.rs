@@ -22,6 +22,7 @@ mod actions;
 mod explain;
 mod pages;
 pub(crate) mod serve;
+mod tls;
 
 use std::net::IpAddr;
 use std::sync::Arc;

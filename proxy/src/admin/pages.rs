@@ -15,7 +15,7 @@ use pinion_core::telemetry::histogram::Histogram;
 use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats};
 use serde_json::{Value, json};
 
-use super::{Admin, refusal};
+use super::{Admin, refusal, tls};
 use crate::config::control::{Control, Phase};
 use crate::publish::totals::{Named, PerShard};
 use crate::telemetry::collect::{Collected, ConfigStatus};
@@ -68,7 +68,7 @@ pub(super) async fn config(State(admin): State<Admin>) -> Response {
         "since_unix": in_force.since,
         "file": admin.control.file.display().to_string(),
         "adopted": adopted(&admin.control),
-        // No key of this version is a secret; keys that are will be replaced here, not sent.
+        // No key of this version is a secret: private keys stand in files, whose names are none.
         "source": in_force.text,
     }))
     .into_response()
@@ -82,6 +82,7 @@ fn adopted(control: &Control) -> Vec<u64> {
 /// `GET /listeners`.
 pub(super) async fn listeners(State(admin): State<Admin>) -> Response {
     let (in_force, view) = (admin.control.in_force(), admin.control.view());
+    let store = admin.control.tls();
     let pages = in_force.snapshot.listeners.iter().map(|listener| {
         let totals = find(&view.listeners, &listener.name);
         let total = |of: fn(&ListenerStats) -> u64| sum(totals, of);
@@ -92,6 +93,7 @@ pub(super) async fn listeners(State(admin): State<Admin>) -> Response {
             "address": listener.address.to_string(),
             "bound": bound.map(|(_, address)| address.to_string()),
             "protocol": listener.protocol.label(),
+            "tls": tls::of_listener(&store, listener),
             "connections_active": total(|of| of.connections_active.get()),
             "connections_total": total(|of| of.connections_total.get()),
             "connections_refused_total": total(|of| of.connections_refused.get()),
@@ -119,6 +121,7 @@ pub(super) async fn listeners(State(admin): State<Admin>) -> Response {
 /// `GET /clusters`.
 pub(super) async fn clusters(State(admin): State<Admin>) -> Response {
     let (in_force, view) = (admin.control.in_force(), admin.control.view());
+    let store = admin.control.tls();
     let pages = in_force.snapshot.clusters.iter().map(|cluster| {
         let totals = find(&view.clusters, &cluster.name);
         let total = |of: fn(&ClusterStats) -> u64| sum(totals, of);
@@ -140,6 +143,7 @@ pub(super) async fn clusters(State(admin): State<Admin>) -> Response {
         json!({
             "name": cluster.name,
             "balance": cluster.balance.label(),
+            "tls": tls::of_cluster(&store, cluster),
             "endpoints": endpoints.collect::<Vec<_>>(),
             "first_byte": durations(totals.into_iter().flat_map(|of| of.iter()).map(|of| &of.first_byte)),
             "requests_active": total(|of| of.requests_active.get()),
@@ -219,6 +223,7 @@ fn scrape(control: &Control, format: Format) -> String {
         },
         shards: control.links.iter().map(|link| &*link.stats).collect(),
         process: ProcessFacts::read(),
+        tls: control.tls().reports(),
         ..Collected::default()
     };
     for (name, shards) in &view.listeners {

@@ -7,12 +7,15 @@ use std::io::Write;
 use super::Failure;
 use super::args::CheckArgs;
 use crate::config::file;
+use crate::tls::store::TlsStore;
 
 /// Says `ok` on stdout, or every problem on stderr (exit status 2).
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let loaded = file::load(&args.file).map_err(|error| Failure::Usage(error.to_string()))?;
-    if !loaded.warnings.is_empty() {
-        eprintln!("{}", loaded.warnings);
+    let (_, warnings) =
+        TlsStore::load(&loaded, None).map_err(|problems| Failure::Usage(problems.to_string()))?;
+    if !warnings.is_empty() {
+        eprintln!("{warnings}");
     }
     answer("ok\n")
 }

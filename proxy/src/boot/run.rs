@@ -40,6 +40,7 @@ use crate::publish::sockets::{BindError, OpenOne};
 use crate::shard::link::{INBOX_MESSAGES, ShardLink, ShardMessage};
 use crate::shard::start::{ShardHandle, ShardStart, start};
 use crate::telemetry::writer::AccessLog;
+use crate::tls::store::TlsStore;
 
 /// The generation of the configuration a process starts with.
 const FIRST_GENERATION: u64 = 1;
@@ -62,7 +63,9 @@ const LOG_MAX: Duration = Duration::from_secs(2);
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let level = log::start(&args.log_level, args.log_format).map_err(Failure::Usage)?;
     let (text, snapshot, ids) = configuration(&args.config)?;
-    reload::log_warnings(&snapshot);
+    let (tls, warnings) =
+        TlsStore::load(&snapshot, None).map_err(|problems| Failure::Usage(problems.to_string()))?;
+    reload::log_warnings(&warnings);
     raise_descriptor_limit();
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -77,14 +80,14 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut publisher = Publisher::new(cpu::place(snapshot.proxy.shards).shards.len());
     let admin = publisher.bind_admin(&snapshot.proxy.admin).map_err(bind_failure)?;
     publisher.bind(&snapshot).map_err(bind_failure)?;
-    let shards = start_shards(&snapshot, &mut publisher)?;
+    let shards = start_shards(&snapshot, &tls, &mut publisher)?;
     let attached = publisher.attach(shards.links.clone(), &snapshot);
     attached.map_err(|refused| Failure::Failed(refused.to_string()))?;
     lower_priority();
     let writer = Writer { publisher, ids, generation: FIRST_GENERATION };
     let in_force = InForce { text, snapshot, since: unix_now() };
     let Shards { links, handles, access_log } = shards;
-    let control = Arc::new(Control::new(args.config.clone(), links, writer, access_log, in_force));
+    let control = Arc::new(Control::new(args.config.clone(), links, writer, access_log, in_force, tls));
     let served = serve(&runtime, &control, &handles, signals, admin, level);
     stop(&control, handles);
     served
@@ -125,7 +128,11 @@ struct Shards {
     access_log: AccessLog,
 }
 
-fn start_shards(snapshot: &Arc<Snapshot>, publisher: &mut Publisher) -> Result<Shards, Failure> {
+fn start_shards(
+    snapshot: &Arc<Snapshot>,
+    tls: &TlsStore,
+    publisher: &mut Publisher,
+) -> Result<Shards, Failure> {
     let choice =
         probe::choose(snapshot.proxy.driver).map_err(|error| Failure::failed("driver io_uring", error))?;
     if let Some(reason) = &choice.fallback {
@@ -141,7 +148,9 @@ fn start_shards(snapshot: &Arc<Snapshot>, publisher: &mut Publisher) -> Result<S
         );
     }
     let mut links = Vec::with_capacity(count);
-    for (index, (tables, &cpu)) in publisher.tables(snapshot).into_iter().zip(&placement.shards).enumerate() {
+    for (index, (tables, &cpu)) in
+        publisher.tables(snapshot, tls).into_iter().zip(&placement.shards).enumerate()
+    {
         links.push(Arc::new(ShardLink {
             index,
             published: AtomicU64::new(snapshot.generation),
@@ -253,14 +262,23 @@ async fn control_loop(
 
 /// Reloads when the file changed or `hangup` asks; signals that come faster than reloads count once.
 async fn watch(control: Arc<Control>, hangup: Arc<Notify>) {
-    let mut watch = FileWatch::start(&control.file);
+    let mut watch = FileWatch::start(vec![control.file.clone()]);
+    let mut tls = FileWatch::start(control.tls().files());
     loop {
         let cause = tokio::select! {
             () = watch.changed() => Cause::File,
             () = hangup.notified() => Cause::Signal,
+            () = tls.changed() => {
+                reload::refresh(&control).await;
+                continue;
+            }
         };
         // What came of it is said in the log, the metrics and /ready.
         let _ = reload::reload(&control, cause).await;
+        let files = control.tls().files();
+        if files != tls.paths() {
+            tls = FileWatch::start(files);
+        }
     }
 }
 

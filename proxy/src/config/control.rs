@@ -24,6 +24,7 @@ use crate::publish::Publisher;
 use crate::publish::totals::View;
 use crate::shard::link::ShardLink;
 use crate::telemetry::writer::AccessLog;
+use crate::tls::store::TlsStore;
 
 /// Reloads at work or waiting for their turn: more than the admin port has connections only when callers
 /// went away.
@@ -99,6 +100,7 @@ pub(crate) struct Control {
     writer: Mutex<Writer>,
     access_log: Mutex<Option<AccessLog>>,
     in_force: ArcSwap<InForce>,
+    tls: ArcSwap<TlsStore>,
     view: ArcSwap<View>,
     reloads: Mutex<Reloads>,
     phase: watch::Sender<Phase>,
@@ -112,6 +114,7 @@ impl Control {
         writer: Writer,
         access_log: AccessLog,
         in_force: InForce,
+        tls: TlsStore,
     ) -> Self {
         let reloads = Reloads { adopted: 1, succeeded: in_force.since, ..Reloads::default() };
         Control {
@@ -124,6 +127,7 @@ impl Control {
             writer: Mutex::new(writer),
             access_log: Mutex::new(Some(access_log)),
             in_force: ArcSwap::from_pointee(in_force),
+            tls: ArcSwap::from_pointee(tls),
             reloads: Mutex::new(reloads),
             phase: watch::Sender::new(Phase::Starting),
         }
@@ -154,14 +158,20 @@ impl Control {
         self.in_force.load_full()
     }
 
+    /// The TLS of the configuration in force.
+    pub(crate) fn tls(&self) -> Arc<TlsStore> {
+        self.tls.load_full()
+    }
+
     /// Every name's totals.
     pub(crate) fn view(&self) -> Arc<View> {
         self.view.load_full()
     }
 
     /// Notes what came into force.
-    pub(super) fn now_in_force(&self, in_force: InForce, view: View) {
+    pub(super) fn now_in_force(&self, in_force: InForce, tls: TlsStore, view: View) {
         self.in_force.store(Arc::new(in_force));
+        self.tls.store(Arc::new(tls));
         self.view.store(Arc::new(view));
     }
 

@@ -1,4 +1,4 @@
-//! The configuration file: read whole, and watched for changes.
+//! The configuration file: read whole, and watched for changes, as other files are.
 //!
 //! ```text
 //!   directory event ─┐
@@ -15,7 +15,8 @@
 //!
 //! Not here: what is done about a change (`config::reload`).
 
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -94,79 +95,100 @@ fn folder(path: &Path) -> PathBuf {
 }
 
 /// What tells one state of the file from another; `None` while there is none.
-type Fingerprint = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+pub(crate) type Fingerprint = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
 /// Looks through symbolic links: a swapped link is another file.
-fn fingerprint(path: &Path) -> Fingerprint {
+pub(crate) fn fingerprint(path: &Path) -> Fingerprint {
     let found = std::fs::metadata(path).ok()?;
     let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
     Some((found.dev(), found.ino(), found.size(), modified.0, modified.1, changed.0, changed.1))
 }
 
-/// Tells when the file has changed.
+/// Tells when one of some files has changed.
 pub(crate) struct FileWatch {
-    path: PathBuf,
-    seen: Fingerprint,
+    paths: Vec<PathBuf>,
+    seen: Vec<Fingerprint>,
     events: Arc<Notify>,
     /// Stops when dropped; `None` where the system offers no events.
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl FileWatch {
-    /// Watches `path` from now on. Without file events (said in the log) changes are found by looking.
-    pub(crate) fn start(path: &Path) -> Self {
+    /// Watches `paths` from now on. Without file events (said in the log) changes are found by looking.
+    pub(crate) fn start(paths: Vec<PathBuf>) -> Self {
         let events = Arc::new(Notify::new());
-        let seen = fingerprint(path);
-        let watcher = watcher(path, Arc::clone(&events))
-            .inspect_err(|error| tracing::warn!(%error, "no file events: the file is looked at every 2 s"))
+        let seen = look(&paths);
+        let watcher = watcher(&paths, Arc::clone(&events))
+            .inspect_err(|error| tracing::warn!(%error, "no file events: files are looked at every 2 s"))
             .ok();
-        FileWatch { path: path.to_owned(), seen, events, _watcher: watcher }
+        FileWatch { paths, seen, events, _watcher: watcher }
     }
 
-    /// Waits until the file differs from what it was at the last answer, and has settled. Cancel safe.
+    /// The files, as they were given.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Waits until a file differs from what it was at the last answer, and all have settled. Cancel safe.
+    /// Without files it waits for ever.
     pub(crate) async fn changed(&mut self) {
+        if self.paths.is_empty() {
+            return std::future::pending().await;
+        }
         loop {
             let _ = tokio::time::timeout(POLL, self.events.notified()).await;
-            let mut now = fingerprint(&self.path);
+            let mut now = look(&self.paths);
             if now == self.seen {
                 continue;
             }
             loop {
                 tokio::time::sleep(SETTLED).await;
-                let later = fingerprint(&self.path);
+                let later = look(&self.paths);
                 if later == now {
                     break;
                 }
                 now = later;
             }
             // A file that is gone for the moment is no change: its successor will be.
-            if now.is_some() && now != self.seen {
-                self.seen = now;
+            let mut changed = false;
+            for (seen, now) in self.seen.iter_mut().zip(now).filter(|(_, now)| now.is_some()) {
+                changed |= *seen != now;
+                *seen = now;
+            }
+            if changed {
                 return;
             }
         }
     }
 }
 
-fn watcher(path: &Path, events: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let name = path.file_name().map(OsStr::to_owned).unwrap_or_default();
+fn look(paths: &[PathBuf]) -> Vec<Fingerprint> {
+    paths.iter().map(|path| fingerprint(path)).collect()
+}
+
+fn watcher(paths: &[PathBuf], events: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let names: HashSet<_> =
+        paths.iter().map(|path| path.file_name().map(OsStr::to_owned).unwrap_or_default()).collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // An error may have swallowed events.
-        if event.map_or(true, |event| matters(&event, &name)) {
+        if event.map_or(true, |event| matters(&event, &names)) {
             events.notify_one();
         }
     })?;
-    watcher.watch(&folder(path), RecursiveMode::NonRecursive)?;
+    let folders: BTreeSet<PathBuf> = paths.iter().map(|path| folder(path)).collect();
+    for folder in folders {
+        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    }
     Ok(watcher)
 }
 
-/// Whether the file called `name` may have changed. Reading is no change, and a neighbour that is written to
-/// (a log, say) is none either; one that is renamed may be the link that the file is found through.
-fn matters(event: &Event, name: &OsStr) -> bool {
+/// Whether a file called one of `names` may have changed. Reading is no change, and a neighbour that is
+/// written to (a log, say) is none either; one that is renamed may be the link that a file is found through.
+fn matters(event: &Event, names: &HashSet<OsString>) -> bool {
     match event.kind {
         EventKind::Access(_) => false,
         EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
-            event.paths.iter().any(|path| path.file_name() == Some(name))
+            event.paths.iter().any(|path| path.file_name().is_some_and(|name| names.contains(name)))
         }
         _ => true,
     }
@@ -192,7 +214,7 @@ mod tests {
         std::fs::write(at("v1/pinion.toml"), "one").unwrap();
         std::os::unix::fs::symlink("v1", at("..data")).unwrap();
         std::os::unix::fs::symlink("..data/pinion.toml", at("pinion.toml")).unwrap();
-        let mut watch = FileWatch::start(&at("pinion.toml"));
+        let mut watch = FileWatch::start(vec![at("pinion.toml")]);
         assert!(sees_nothing(&mut watch).await, "nothing happened yet");
 
         // As Kubernetes updates a mounted ConfigMap.
@@ -220,7 +242,7 @@ mod tests {
     #[test]
     fn a_busy_neighbour_wakes_nobody() {
         use notify::event::{AccessKind, CreateKind, DataChange, RenameMode};
-        let name = OsStr::new("pinion.toml");
+        let names = HashSet::from([OsString::from("pinion.toml")]);
         let event = |kind, file: &str| Event::new(kind).add_path(Path::new("/etc/pinion").join(file));
         let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
         let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
@@ -232,7 +254,7 @@ mod tests {
             (event(EventKind::Create(CreateKind::Any), "..data"), true),
             (Event::new(EventKind::Other), true),
         ] {
-            assert_eq!(matters(&event, name), expected, "{event:?}");
+            assert_eq!(matters(&event, &names), expected, "{event:?}");
         }
     }
 

@@ -12,6 +12,8 @@
 //! Invariants:
 //! - one reload at a time; further ones wait their turn and then read the file again;
 //! - a reload that began is finished, whoever asked for it and went away meanwhile;
+//! - files of TLS are read again with every reload and whenever one of them changes, without a new generation:
+//!   handshakes that begin take what then is in force;
 //! - generations go up by one with each configuration that came into force, and by none otherwise.
 //!
 //! Not here: watching the file (`config::file`), handing tables to shards (`publish`).
@@ -19,7 +21,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pinion_core::config::Snapshot;
+use pinion_core::config::Problems;
 use pinion_core::config::snapshot::{AccessLogFormat, AccessLogPath, AccessLogSettings, ProxySettings};
 
 use super::control::{Control, InForce, Writer, unix_now};
@@ -28,6 +30,7 @@ use crate::boot::notify;
 use crate::publish::Refused;
 use crate::telemetry::line::LogFormat;
 use crate::telemetry::writer::{LogSettings, LogTarget};
+use crate::tls::store::{self as tls, Outcome, TlsStore};
 
 /// Who asked for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub(crate) enum Failed {
     Conflict(String),
     /// The new configuration is in force, but a shard has not confirmed it.
     Unconfirmed(String),
+    /// The configuration is in force, but files that it names can't be: what they were before stays.
+    Files(String),
     /// Too many wait already; nothing was done.
     Busy(String),
 }
@@ -71,6 +76,7 @@ impl Failed {
             Failed::Invalid(text)
             | Failed::Conflict(text)
             | Failed::Unconfirmed(text)
+            | Failed::Files(text)
             | Failed::Busy(text) => text,
         }
     }
@@ -140,7 +146,33 @@ fn reload_now(control: &Control, cause: Cause) -> Result<Done, Failed> {
             }
         }
     }
-    done
+    done.and_then(|done| refresh_now(control).map(|()| done))
+}
+
+/// Reads the files of TLS again, on a thread of its own. What came of it is in the log and the metrics.
+pub(crate) async fn refresh(control: &Arc<Control>) {
+    let _turn = control.reload_turn.lock().await;
+    let blocking = Arc::clone(control);
+    // A panic in there is logged where it happens.
+    let _ = tokio::task::spawn_blocking(move || refresh_now(&blocking)).await;
+}
+
+/// Each listener and cluster for itself: a bad set keeps the last good one in force there.
+fn refresh_now(control: &Control) -> Result<(), Failed> {
+    let mut refused = Vec::new();
+    for Outcome { kind, name, changed, findings } in control.tls().refresh() {
+        let found = tls::lines(&findings);
+        match changed {
+            Some(true) if findings.is_empty() => tracing::info!(kind, %name, "new TLS files in force"),
+            Some(true) => tracing::warn!(kind, %name, "new TLS files in force, with warnings:\n{found}"),
+            Some(false) => {}
+            None => {
+                tracing::error!(kind, %name, "TLS files refused, the old ones stay in force:\n{found}");
+                refused.push(format!("{kind} {name}: the old TLS files stay in force:\n{found}"));
+            }
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { Err(Failed::Files(refused.join("\n"))) }
 }
 
 fn attempt(control: &Control, writer: &mut Writer) -> Result<Done, Failed> {
@@ -167,7 +199,10 @@ fn attempt(control: &Control, writer: &mut Writer) -> Result<Done, Failed> {
             control.file.display()
         ));
     }
-    log_warnings(&new);
+    let tls =
+        TlsStore::load(&new, Some(&control.tls())).map_err(|problems| invalid(LoadError::Problems(problems)));
+    let (tls, warnings) = tls?;
+    log_warnings(&warnings);
     let new = Arc::new(new);
     let prepare = || {
         let (was, is) = (&old.snapshot.proxy.access_log, &new.proxy.access_log);
@@ -176,7 +211,7 @@ fn attempt(control: &Control, writer: &mut Writer) -> Result<Done, Failed> {
             _ => Ok(()),
         }
     };
-    let published = writer.publisher.publish(&new, prepare, &|| control.is_stopping());
+    let published = writer.publisher.publish(&new, &tls, prepare, &|| control.is_stopping());
     let confirmed = match published {
         Ok(()) => Ok(()),
         Err(Refused::Stuck(stuck)) => Err(stuck),
@@ -184,7 +219,7 @@ fn attempt(control: &Control, writer: &mut Writer) -> Result<Done, Failed> {
     };
     writer.generation = generation;
     let in_force = InForce { text, snapshot: new, since: unix_now() };
-    control.now_in_force(in_force, writer.publisher.view());
+    control.now_in_force(in_force, tls, writer.publisher.view());
     match confirmed {
         Ok(()) => Ok(Done { generation, digest, changed: true }),
         Err(stuck) => Err(Failed::Unconfirmed(format!("generation {generation} is in force, but {stuck}"))),
@@ -196,9 +231,9 @@ fn invalid(error: LoadError) -> Failed {
 }
 
 /// Logs what is allowed but probably not meant.
-pub(crate) fn log_warnings(snapshot: &Snapshot) {
-    if !snapshot.warnings.is_empty() {
-        tracing::warn!("{}", snapshot.warnings.to_string().trim_end());
+pub(crate) fn log_warnings(warnings: &Problems) {
+    if !warnings.is_empty() {
+        tracing::warn!("{}", warnings.to_string().trim_end());
     }
 }
 

@@ -30,6 +30,8 @@ use crate::shard::timer::Lane;
 pub(crate) struct Settings {
     /// Who is at the other end.
     pub(crate) side: Side,
+    /// The host that the peer has proved to be, where requests say which it must (upstream side).
+    pub(crate) host: Box<str>,
     /// The listener it came by; it drains when that leaves the configuration.
     pub(crate) listener: Option<ListenerId>,
     /// Without streams it is closed after this time.
@@ -44,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) keepalive_timeout: Duration,
     /// Takes no new streams after this time.
     pub(crate) max_age: Option<Duration>,
+    /// It can go on on another shard: what holds for TLS stays on its thread.
+    pub(crate) movable: bool,
     /// Streams of ours at most (upstream side); the peer's own limit holds besides.
     pub(crate) streams: usize,
 }
@@ -158,6 +162,11 @@ impl Session {
 
     pub(super) fn stats(&self) -> &Http2Stats {
         &self.shard.stats.http2[self.settings.side as usize]
+    }
+
+    /// What it is.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Has the machine write frames; the connection's task sends them with its next turn.

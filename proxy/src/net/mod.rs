@@ -16,6 +16,7 @@ pub(crate) mod parked;
 pub(crate) mod pump;
 pub(crate) mod reactor;
 pub(crate) mod recv;
+mod secure;
 pub(crate) mod send;
 pub(crate) mod socket;
 pub(crate) mod splice;

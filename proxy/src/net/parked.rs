@@ -4,11 +4,13 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use pinion_core::id::ListenerId;
 use pinion_core::time::Instant;
 
 use crate::h2::moving::Resting;
+use crate::serve::proxy_protocol::ProxyFacts;
 
 /// The version of this form, for a receiver of another build.
 pub(crate) const PARKED_VERSION: u16 = 1;
@@ -43,6 +45,10 @@ pub(crate) struct Parked {
     pub(crate) requests: u64,
     /// When it was accepted.
     pub(crate) accepted: Instant,
+    /// What came before its protocol is done with.
+    pub(crate) opened: bool,
+    /// What its PROXY header said.
+    pub(crate) proxy: Option<Arc<ProxyFacts>>,
 }
 
 impl Parked {
@@ -57,6 +63,8 @@ impl Parked {
             unread: Vec::new(),
             requests: 0,
             accepted: now,
+            opened: false,
+            proxy: None,
         }
     }
 }

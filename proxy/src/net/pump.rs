@@ -6,7 +6,8 @@
 //!     └──────────────────────────────────────┴───────────────────────────────────┘
 //! ```
 //!
-//! Messages are copied, which takes two system calls; what comes in bulk is spliced and never enters user space.
+//! Messages are copied, which takes two system calls; what comes in bulk is spliced and never enters user space,
+//! or copied in large pieces where user space opens or seals TLS records.
 //!
 //! Invariants:
 //! - while nothing moves neither buffer nor pipe is held: an idle tunnel costs its descriptors and its task;
@@ -24,7 +25,7 @@ use super::Driver;
 use super::buffers::{BufferPool, Size};
 use super::send::send_all;
 use super::socket::Socket;
-use super::splice::{Broken, Pipes, Spliced, splice_some};
+use super::splice::{Broken, Pipes, Spliced, prepare_for, splice_some};
 use crate::sys::buffer::Buffer;
 
 /// A splice that moved less than this goes back to copying: below, the pipe costs more than the copy.
@@ -77,13 +78,19 @@ pub(crate) async fn pump(
     {
         return Ended::Destination;
     }
+    prepare(from, to);
     let mut bulk = false;
     let mut steps = 0;
     loop {
-        if from.readable().await.is_err() {
+        // Where much has come more is there, most probably.
+        if !bulk && from.readable().await.is_err() {
             return Ended::Source;
         }
-        let buffer = if bulk { None } else { tools.buffers.take(Size::Small) };
+        let buffer = match bulk {
+            true if prepare(from, to) => None,
+            true => tools.buffers.take(Size::Large),
+            false => tools.buffers.take(Size::Small),
+        };
         let step = match buffer {
             Some(buffer) => copy(from, to, buffer, &progress).await,
             None => splice(from, to, tools, &progress).await,
@@ -98,6 +105,12 @@ pub(crate) async fn pump(
             next_turn().await;
         }
     }
+}
+
+/// Has the kernel handle TLS records where it may, and says whether bytes can be spliced. Nobody looks at those
+/// of a tunnel, however few they are.
+fn prepare(from: &Socket, to: &Socket) -> bool {
+    prepare_for(from, to, u64::MAX)
 }
 
 /// Passes on what fits `buffer`; says whether it was filled, so that there is probably more.

@@ -94,8 +94,23 @@ pub(crate) fn cut(socket: &Socket) {
     let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
-/// Ends the sending direction: the peer reads an end of stream after what was sent.
+/// Has the peer see a reset, once the socket is closed.
+pub(crate) fn abort(socket: &Socket) {
+    // A Unix socket has none such: there it is an end.
+    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
+}
+
+/// Ends the sending direction: the peer reads an end of stream after what was sent, and with TLS a farewell
+/// before it.
 pub(crate) fn finish_sending(socket: &Socket) {
+    match socket.session() {
+        Some(session) => session.finish(socket),
+        None => end_raw(socket),
+    }
+}
+
+/// Ends the sending direction without a farewell.
+pub(crate) fn end_raw(socket: &Socket) {
     // Fails only when the peer is gone already.
     let _ = rustix::net::shutdown(socket, Shutdown::Write);
 }

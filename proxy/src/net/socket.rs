@@ -16,7 +16,7 @@
 //!
 //! HOT: 0 allocations.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -31,9 +31,11 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::epoll::{Epoll, Watched};
 use super::reactor::{self, Reactor};
+use super::secure::{self, SecureReceive, SecureSend};
 use crate::sys::buffer::Buffer;
 use crate::sys::ring::{Flying, Ring};
 use crate::sys::task;
+use crate::tls::session::Session;
 
 /// A stream socket of the shard, or another descriptor that can be polled. Clones share it.
 #[derive(Clone)]
@@ -44,6 +46,8 @@ struct Inner {
     driven: Driven,
     /// How many want it non-blocking although the driver does not.
     nonblocking: Cell<u32>,
+    /// From its handshake on.
+    session: OnceCell<Box<Session>>,
 }
 
 enum Driven {
@@ -53,6 +57,9 @@ enum Driven {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if let Some(session) = self.session.get() {
+            session.farewell(self.fd.as_fd());
+        }
         if let Driven::Epoll(epoll, watched) = &self.driven {
             epoll.forget(self.fd.as_fd(), watched);
         }
@@ -66,6 +73,12 @@ pub(crate) type Received = (io::Result<usize>, Buffer);
 pub(crate) struct Receive(Receiving);
 
 enum Receiving {
+    Plain(RawReceive),
+    Secure(SecureReceive),
+}
+
+/// A receive of what the peer's bytes are, records or not.
+pub(super) enum RawReceive {
     Ring(Flying),
     /// `None` once it is over.
     Epoll(Socket, Option<Buffer>),
@@ -75,6 +88,12 @@ enum Receiving {
 pub(crate) struct Send(Sending);
 
 enum Sending {
+    Plain(RawSend),
+    Secure(SecureSend),
+}
+
+/// A send of bytes as they are.
+pub(super) enum RawSend {
     Ring(Flying),
     /// The buffer until it is over.
     Epoll(Socket, Option<Buffer>),
@@ -96,7 +115,7 @@ impl Socket {
                 Driven::Epoll(epoll, watched)
             }
         };
-        Ok(Socket(Rc::new(Inner { fd, driven, nonblocking: Cell::new(0) })))
+        Ok(Socket(Rc::new(Inner { fd, driven, nonblocking: Cell::new(0), session: OnceCell::new() })))
     }
 
     /// Receives into the room of `buffer` what is there, or comes.
@@ -110,10 +129,17 @@ impl Socket {
     }
 
     fn receive(&self, buffer: Buffer, later: bool) -> Receive {
-        Receive(match &self.0.driven {
-            Driven::Ring(ring) => Receiving::Ring(ring.receive(self, buffer, later)),
-            Driven::Epoll(..) => Receiving::Epoll(self.clone(), Some(buffer)),
+        Receive(match self.session() {
+            None => Receiving::Plain(self.raw_receive(buffer, later)),
+            Some(session) => Receiving::Secure(SecureReceive::start(self, session, buffer, later)),
         })
+    }
+
+    pub(super) fn raw_receive(&self, buffer: Buffer, later: bool) -> RawReceive {
+        match &self.0.driven {
+            Driven::Ring(ring) => RawReceive::Ring(ring.receive(self, buffer, later)),
+            Driven::Epoll(..) => RawReceive::Epoll(self.clone(), Some(buffer)),
+        }
     }
 
     /// Like [`Socket::recv`] for bytes that come later, until `stop` says so. Nothing is lost: what came
@@ -142,43 +168,114 @@ impl Socket {
     ///
     /// `EAGAIN` when nothing is there.
     pub(crate) fn try_recv(&self, buffer: &mut Buffer) -> Result<usize, Errno> {
+        match self.session() {
+            None => self.raw_try_recv(buffer),
+            Some(session) => secure::try_recv(self, session, buffer),
+        }
+    }
+
+    /// Receives what the peer's bytes are, without waiting.
+    pub(crate) fn raw_try_recv(&self, buffer: &mut Buffer) -> Result<usize, Errno> {
         let spare = spare_capacity(buffer.as_vec());
         rustix::net::recv(self, spare, RecvFlags::DONTWAIT).map(|(_, received)| received)
     }
 
-    /// Sends unread bytes of `buffer`: as many as go at once, or with `wait` at least one.
+    /// Receives at most `most` bytes of what the peer's bytes are, without waiting.
+    pub(crate) fn try_recv_exactly(&self, buffer: &mut Buffer, most: usize) -> Result<usize, Errno> {
+        let bytes = buffer.as_vec();
+        let begin = bytes.len();
+        bytes.resize(begin + most, 0);
+        let received = rustix::net::recv(self, &mut bytes[begin..], RecvFlags::DONTWAIT);
+        let received = received.map(|(received, _)| received);
+        bytes.truncate(begin + received.unwrap_or(0));
+        received
+    }
+
+    /// Sends unread bytes of `buffer`: as many as go at once, or with `wait` at least one. With TLS all that one
+    /// buffer of records takes.
     pub(crate) fn send(&self, buffer: Buffer, wait: bool) -> Send {
-        let Driven::Ring(ring) = &self.0.driven else {
-            return Send(Sending::Epoll(self.clone(), Some(buffer)));
-        };
-        if wait || buffer.unread().len() > BUFFER_BYTES {
-            return Send(Sending::Ring(ring.send(self, buffer)));
-        }
-        // While nobody else waits for the turn's end, a call of one's own is cheaper than ending it.
-        if task::alone() {
-            let sent = rustix::net::send(self, buffer.unread(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            return Send(Sending::Over(Some((sent.map_err(io::Error::from), buffer))));
-        }
-        Send(Sending::Ring(ring.send_quietly(self, buffer)))
+        self.sending(buffer, wait, false)
     }
 
     /// Like [`Socket::send`], for what nobody will wait for.
     pub(crate) fn send_lazily(&self, buffer: Buffer, wait: bool) -> Send {
+        self.sending(buffer, wait, true)
+    }
+
+    fn sending(&self, buffer: Buffer, wait: bool, lazily: bool) -> Send {
+        let Some(session) = self.session() else {
+            return Send(Sending::Plain(self.raw_send(buffer, wait, lazily)));
+        };
+        session.prepare_for(self, buffer.unread().len() as u64);
+        if !session.is_kernel() {
+            return Send(Sending::Secure(SecureSend::start(self, session, buffer, lazily)));
+        }
+        Send(Sending::Plain(match session.account(self, buffer.unread().len()) {
+            Ok(()) => self.kernel_send(buffer, wait),
+            Err(error) => RawSend::Over(Some((Err(error), buffer))),
+        }))
+    }
+
+    /// A send whose records the kernel makes: it refuses `MSG_WAITALL`, so that none is quiet.
+    fn kernel_send(&self, buffer: Buffer, wait: bool) -> RawSend {
         match &self.0.driven {
-            Driven::Ring(ring) if !wait && buffer.unread().len() <= BUFFER_BYTES => {
-                Send(Sending::Ring(ring.send_quietly(self, buffer)))
-            }
-            _ => self.send(buffer, wait),
+            Driven::Ring(ring) if wait => RawSend::Ring(ring.send(self, buffer)),
+            Driven::Ring(_) => RawSend::Over(Some((self.send_now(&buffer), buffer))),
+            Driven::Epoll(..) => RawSend::Epoll(self.clone(), Some(buffer)),
         }
     }
 
-    /// Waits until a receive would not block. Dropping the future loses nothing.
+    fn send_now(&self, buffer: &Buffer) -> io::Result<usize> {
+        Ok(rustix::net::send(self, buffer.unread(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+    }
+
+    pub(super) fn raw_send(&self, buffer: Buffer, wait: bool, lazily: bool) -> RawSend {
+        let Driven::Ring(ring) = &self.0.driven else {
+            return RawSend::Epoll(self.clone(), Some(buffer));
+        };
+        if wait || buffer.unread().len() > BUFFER_BYTES {
+            return RawSend::Ring(ring.send(self, buffer));
+        }
+        // While nobody else waits for the turn's end, a call of one's own is cheaper than ending it.
+        if !lazily && task::alone() {
+            return RawSend::Over(Some((self.send_now(&buffer), buffer)));
+        }
+        RawSend::Ring(ring.send_quietly(self, buffer))
+    }
+
+    /// From now on every operation carries the plaintext of `session`. Nothing may be in flight.
+    pub(crate) fn secure(&self, session: Box<Session>) {
+        let set = self.0.session.set(session);
+        debug_assert!(set.is_ok(), "one handshake a connection");
+    }
+
+    /// The connection's TLS, if it has any.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.0.session.get().map(|session| &**session)
+    }
+
+    /// Whether the kernel may move its bytes to or from a pipe: they are plaintext for it.
+    pub(crate) fn may_splice(&self) -> bool {
+        self.session().is_none_or(Session::may_splice)
+    }
+
+    /// Waits until a receive would not block: with TLS until there is plaintext, the end or an error. Dropping the future loses nothing.
     ///
     /// # Errors
     ///
     /// When the driver can't wait for it.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.ready(false).await
+        loop {
+            if let Some(session) = self.session()
+                && session.fill(self)
+            {
+                return Ok(());
+            }
+            self.ready(false).await?;
+            if self.session().is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Waits until a send would not block. Dropping the future loses nothing.
@@ -188,6 +285,15 @@ impl Socket {
     /// When the driver can't wait for it.
     pub(crate) async fn writable(&self) -> io::Result<()> {
         self.ready(true).await
+    }
+
+    /// Waits until bytes of the peer are there, whatever they are.
+    ///
+    /// # Errors
+    ///
+    /// When the driver can't wait for it.
+    pub(crate) async fn raw_readable(&self) -> io::Result<()> {
+        self.ready(false).await
     }
 
     async fn ready(&self, write: bool) -> io::Result<()> {
@@ -224,26 +330,46 @@ impl Receive {
     /// ends with `ECANCELED` or, when bytes came first, with those bytes.
     fn cancel(&mut self) -> Option<Buffer> {
         match &mut self.0 {
-            Receiving::Ring(flying) => {
-                flying.cancel();
-                None
-            }
-            Receiving::Epoll(_, buffer) => buffer.take(),
+            Receiving::Plain(raw) => raw.cancel(),
+            Receiving::Secure(secure) => secure.cancel(),
         }
     }
 
     /// The outcome, when there is one; once.
     pub(crate) fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         match &mut self.0 {
-            Receiving::Ring(flying) => match flying.poll(cx) {
+            Receiving::Plain(raw) => raw.poll_once(cx),
+            Receiving::Secure(secure) => secure.poll_once(cx),
+        }
+    }
+}
+
+impl RawReceive {
+    /// As [`Receive::cancel`].
+    pub(super) fn cancel(&mut self) -> Option<Buffer> {
+        match self {
+            RawReceive::Ring(flying) => {
+                flying.cancel();
+                None
+            }
+            RawReceive::Epoll(_, buffer) => buffer.take(),
+        }
+    }
+
+    /// The outcome, when there is one; once.
+    pub(super) fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        match self {
+            RawReceive::Ring(flying) => match flying.poll(cx) {
                 Poll::Ready((result, Some(buffer))) => Poll::Ready((result, buffer)),
                 Poll::Ready((_, None)) | Poll::Pending => Poll::Pending,
             },
-            Receiving::Epoll(socket, place) => {
+            RawReceive::Epoll(socket, place) => {
                 let (Driven::Epoll(_, watched), Some(buffer)) = (&socket.0.driven, place.as_mut()) else {
                     return Poll::Pending;
                 };
-                let room = buffer.room();
+                // The kernel ends a receive at a record that is not data, whatever follows.
+                let ends_early = socket.session().is_some_and(Session::is_kernel);
+                let room = if ends_early { 0 } else { buffer.room() };
                 let result = std::task::ready!(watched.poll_call(cx, false, room, || {
                     let spare = spare_capacity(buffer.as_vec());
                     rustix::net::recv(&*socket, spare, RecvFlags::empty()).map(|(_, received)| received)
@@ -269,12 +395,22 @@ impl Send {
     /// The outcome, when there is one; once. `lazily`: the task need not be woken when everything was sent.
     pub(crate) fn poll_once(&mut self, cx: &mut Context<'_>, lazily: bool) -> Poll<Received> {
         match &mut self.0 {
-            Sending::Over(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
-            Sending::Ring(flying) => match if lazily { flying.poll_lazily(cx) } else { flying.poll(cx) } {
+            Sending::Plain(raw) => raw.poll_once(cx, lazily),
+            Sending::Secure(secure) => secure.poll_once(cx, lazily),
+        }
+    }
+}
+
+impl RawSend {
+    /// As [`Send::poll_once`].
+    pub(super) fn poll_once(&mut self, cx: &mut Context<'_>, lazily: bool) -> Poll<Received> {
+        match self {
+            RawSend::Over(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
+            RawSend::Ring(flying) => match if lazily { flying.poll_lazily(cx) } else { flying.poll(cx) } {
                 Poll::Ready((result, Some(buffer))) => Poll::Ready((result, buffer)),
                 Poll::Ready((_, None)) | Poll::Pending => Poll::Pending,
             },
-            Sending::Epoll(socket, place) => {
+            RawSend::Epoll(socket, place) => {
                 let (Driven::Epoll(_, watched), Some(buffer)) = (&socket.0.driven, place.as_ref()) else {
                     return Poll::Pending;
                 };

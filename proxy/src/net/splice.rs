@@ -21,6 +21,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
 use super::Driver;
 use crate::net::socket::Socket;
+use crate::tls::kernel::Control;
 
 /// Asked of the kernel for each pipe; fewer, larger moves.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -100,12 +101,64 @@ impl Drop for NonBlocking<'_> {
     }
 }
 
+/// Has the kernel handle the sockets' TLS records, if it may, because `more` bytes are about to move; says whether
+/// they can be spliced. Records that user space opens and seals must come through it.
+pub(super) fn prepare_for(from: &Socket, to: &Socket, more: u64) -> bool {
+    for socket in [from, to] {
+        if let Some(session) = socket.session() {
+            session.prepare_for(socket, more);
+        }
+    }
+    from.may_splice() && to.may_splice()
+}
+
+/// What is left to do after a splice from a socket gave nothing.
+enum Dry {
+    /// Try again.
+    Again,
+    /// Wait.
+    Wait,
+    /// The source has ended its sending direction.
+    End,
+    /// It has ended otherwise, or failed.
+    Broken,
+}
+
+/// Where the kernel handles TLS records, one that is not data stops splicing with `EINVAL`, and the connection's
+/// end is none without a farewell.
+fn dry(from: &Socket, result: Result<usize, Errno>) -> Dry {
+    let Some(session) = from.session() else {
+        return match result {
+            Ok(_) => Dry::End,
+            Err(Errno::INTR) => Dry::Again,
+            Err(Errno::AGAIN) => Dry::Wait,
+            Err(_) => Dry::Broken,
+        };
+    };
+    match result {
+        Err(Errno::INTR) => return Dry::Again,
+        Err(Errno::AGAIN) => {}
+        _ if session.is_closed() => {}
+        _ => match session.control(from) {
+            Control::Done => return Dry::Again,
+            Control::Nothing | Control::Closed => {}
+            Control::Data | Control::End => return Dry::Broken,
+        },
+    }
+    if session.is_closed() { Dry::End } else { Dry::Wait }
+}
+
+/// Whether `to` takes `bytes` more: the keys of TLS records are good for a number of them.
+fn may_send(to: &Socket, bytes: usize) -> bool {
+    to.session().is_none_or(|session| session.account(to, bytes).is_ok())
+}
+
 /// Moves exactly `total` bytes from `from` to `to`; `progress(read, written)` after each step.
 ///
 /// # Errors
 ///
-/// `Ok(Err(..))` when the transfer broke; `Err` when it could not even begin (no descriptors for a pipe), so
-/// that the caller can copy instead.
+/// `Ok(Err(..))` when the transfer broke; `Err` when it could not even begin (no descriptors for a pipe, or
+/// TLS in user space), so that the caller can copy instead.
 pub(crate) async fn splice_exact(
     from: &Socket,
     to: &Socket,
@@ -114,6 +167,9 @@ pub(crate) async fn splice_exact(
     driver: Driver,
     progress: impl Fn(usize, usize),
 ) -> io::Result<Result<(), Broken>> {
+    if !prepare_for(from, to, total) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let pipe = pipes.take()?;
     let _guard = NonBlocking::new([from, to], driver)?;
     let mut unread = total;
@@ -122,17 +178,21 @@ pub(crate) async fn splice_exact(
         if held == 0 {
             let most = usize::try_from(unread).unwrap_or(usize::MAX).min(PIPE_BYTES);
             match splice(from, None, &pipe.write, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
-                Ok(0) => return Ok(Err(Broken::Source)),
-                Ok(moved) => {
+                Ok(moved @ 1..) => {
                     unread -= moved as u64;
                     held = moved;
                     progress(moved, 0);
                 }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if from.readable().await.is_ok() => {}
-                Err(_) => return Ok(Err(Broken::Source)),
+                other => match dry(from, other) {
+                    Dry::Again => {}
+                    Dry::Wait if from.readable().await.is_ok() => {}
+                    _ => return Ok(Err(Broken::Source)),
+                },
             }
             continue;
+        }
+        if !may_send(to, held) {
+            return Ok(Err(Broken::Destination));
         }
         let more = if unread > 0 { SpliceFlags::MORE } else { SpliceFlags::empty() };
         match splice(&pipe.read, None, to, None, held, SpliceFlags::MOVE | SpliceFlags::NONBLOCK | more) {
@@ -163,6 +223,9 @@ pub(crate) async fn splice_some(
     driver: Driver,
     progress: impl Fn(usize, usize),
 ) -> io::Result<Result<Spliced, Broken>> {
+    if !prepare_for(from, to, most) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let pipe = pipes.take()?;
     let _guard = NonBlocking::new([from, to], driver)?;
     let mut moved = 0_u64;
@@ -174,19 +237,24 @@ pub(crate) async fn splice_some(
             }
             match splice(from, None, &pipe.write, None, PIPE_BYTES, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
             {
-                Ok(0) => {
-                    pipes.give(pipe);
-                    return Ok(Ok(Spliced::End));
-                }
-                Ok(read) => {
+                Ok(read @ 1..) => {
                     held = read;
                     progress(read, 0);
                 }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                Err(_) => return Ok(Err(Broken::Source)),
+                other => match dry(from, other) {
+                    Dry::Again => {}
+                    Dry::Wait => break,
+                    Dry::End => {
+                        pipes.give(pipe);
+                        return Ok(Ok(Spliced::End));
+                    }
+                    Dry::Broken => return Ok(Err(Broken::Source)),
+                },
             }
             continue;
+        }
+        if !may_send(to, held) {
+            return Ok(Err(Broken::Destination));
         }
         // Nobody knows whether more will come, so the kernel is not told to wait for it.
         match splice(&pipe.read, None, to, None, held, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {

@@ -30,6 +30,7 @@ use pinion_core::config::snapshot::{Address, Listener};
 use pinion_core::id::ListenerId;
 
 use crate::shard::link::{ShardLink, ShardMessage, ShardTables};
+use crate::tls::store::TlsStore;
 use sockets::{BindError, Group, OpenOne, Sockets};
 use totals::{Totals, View};
 
@@ -104,8 +105,8 @@ impl Publisher {
         }
     }
 
-    /// The tables of each shard for `snapshot`.
-    pub(crate) fn tables(&mut self, snapshot: &Arc<Snapshot>) -> Vec<Arc<ShardTables>> {
+    /// The tables of each shard for `snapshot`, whose TLS is `tls`.
+    pub(crate) fn tables(&mut self, snapshot: &Arc<Snapshot>, tls: &TlsStore) -> Vec<Arc<ShardTables>> {
         let chosen = self.totals.choose(snapshot, self.shards);
         let tables = (0..self.shards).map(|shard| {
             Arc::new(ShardTables {
@@ -122,6 +123,12 @@ impl Publisher {
                 cluster_connections: chosen.cluster_connections.iter().map(Arc::clone).collect(),
                 cluster_pending: chosen.cluster_pending.iter().map(Arc::clone).collect(),
                 proxy_connections: Arc::clone(&self.totals.proxy_connections),
+                tls_listeners: tls
+                    .listeners
+                    .iter()
+                    .map(|part| Some(Arc::clone(&part.as_ref()?.tls)))
+                    .collect(),
+                tls_clusters: tls.clusters.iter().map(|part| Some(Arc::clone(&part.as_ref()?.tls))).collect(),
             })
         });
         tables.collect()
@@ -167,12 +174,13 @@ impl Publisher {
     pub(crate) fn publish(
         &mut self,
         snapshot: &Arc<Snapshot>,
+        tls: &TlsStore,
         prepare: impl FnOnce() -> io::Result<()>,
         stopping: &dyn Fn() -> bool,
     ) -> Result<(), Refused> {
         let staged = self.sockets.stage(addresses(snapshot)).map_err(Refused::Bind)?;
         let (new, gone) = changes(&self.lent, &snapshot.listeners);
-        let tables = self.tables(snapshot);
+        let tables = self.tables(snapshot, tls);
         // Lending duplicates descriptors, which can fail: before anything is committed.
         let loans = loans(&new, |address| staged.group(address).or_else(|| self.sockets.group(address)))?;
         prepare().map_err(Refused::Prepare)?;

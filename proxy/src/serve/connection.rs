@@ -23,8 +23,8 @@ use pinion_core::time::Instant;
 use super::downstream::{Downstream, View};
 use super::http2;
 use super::listen::Permit;
+use super::open;
 use super::request::request;
-use crate::net;
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::parked::{PARKED_VERSION, Parked, ParkedProtocol};
@@ -63,11 +63,6 @@ pub(crate) enum Next {
     Linger,
 }
 
-/// Starts a connection's task.
-pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>) {
-    net::spawn(run(shard.clone(), connection));
-}
-
 /// Takes over a parked connection, from another shard or just accepted.
 pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     debug_assert_eq!(parked.version, PARKED_VERSION);
@@ -83,6 +78,8 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     let mut connection = Downstream::new(shard, view, socket, permit, parked.peer);
     connection.requests = parked.requests;
     connection.accepted = parked.accepted;
+    connection.opened = parked.opened;
+    connection.proxy = parked.proxy;
     if !parked.unread.is_empty() {
         // Room for it is promised: what is unread fits one buffer.
         let Some(mut buffer) = shard.buffers.take(Size::Large) else {
@@ -93,7 +90,7 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     }
     shard.stats.parked_in.inc();
     match parked.protocol {
-        ParkedProtocol::Http1 => start(shard, connection),
+        ParkedProtocol::Http1 => open::start(shard, connection),
         ParkedProtocol::Http2Fresh => http2::start(shard, connection, None),
         ParkedProtocol::Http2(resting) => http2::start(shard, connection, Some(resting)),
     }
@@ -120,7 +117,8 @@ pub(crate) fn hand_on(
     }
 }
 
-async fn run(shard: Rc<Shard>, connection: Box<Downstream>) {
+/// Serves a connection until it ends.
+pub(crate) async fn run(shard: Rc<Shard>, connection: Box<Downstream>) {
     let mut waiting =
         if connection.inbuf.is_some() { attend(&shard, connection).await } else { Some(connection) };
     while let Some(mut connection) = waiting {
@@ -206,6 +204,10 @@ pub(super) fn park(
     let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(&connection.socket, 0) else {
         return Err(protocol);
     };
+    // What the library holds of a connection's keys stays on its thread.
+    if connection.tls.is_some() {
+        return Err(protocol);
+    }
     let tables = shard.tables();
     let id = connection.view.listener.id;
     let place = tables.shared.snapshot.listeners.iter().position(|listener| listener.id == id);
@@ -221,6 +223,8 @@ pub(super) fn park(
         unread: connection.inbuf.as_ref().map(|buffer| buffer.unread().to_vec()).unwrap_or_default(),
         requests: connection.requests,
         accepted: connection.accepted,
+        opened: true,
+        proxy: connection.proxy.clone(),
     });
     Ok((parked, counted))
 }

@@ -9,12 +9,14 @@ use pinion_core::telemetry::ListenerStats;
 use pinion_core::time::Instant;
 
 use super::listen::Permit;
+use super::proxy_protocol::ProxyFacts;
 use crate::net::clock;
 use crate::net::socket::Socket;
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
+use crate::tls::facts::TlsFacts;
 
 /// A client's address as text, without allocating.
 #[derive(Clone, Copy)]
@@ -38,6 +40,12 @@ pub(crate) struct Downstream {
     pub(crate) quick: u8,
     /// Bytes received and not served, of a connection that came from another shard.
     pub(crate) inbuf: Option<Buffer>,
+    /// What came before its protocol is done with: it came from another shard, or has passed `open`.
+    pub(crate) opened: bool,
+    /// What its handshake came to, if it speaks TLS.
+    pub(crate) tls: Option<Arc<TlsFacts>>,
+    /// What its PROXY header said, if it had one.
+    pub(crate) proxy: Option<Arc<ProxyFacts>>,
     /// `None` where another value holds the connection's place in the counts.
     _permit: Option<Permit>,
 }
@@ -101,6 +109,9 @@ impl Downstream {
             view,
             quick: 0,
             inbuf: None,
+            opened: false,
+            tls: None,
+            proxy: None,
             _permit: Some(permit),
         })
     }
@@ -117,8 +128,28 @@ impl Downstream {
             view,
             quick: 0,
             inbuf: None,
+            opened: true,
+            tls: self.tls.clone(),
+            proxy: self.proxy.clone(),
             _permit: None,
         }
+    }
+
+    /// Takes in what its PROXY header said, and who its client is, if that was said.
+    pub(crate) fn told(&mut self, source: Option<SocketAddr>, facts: ProxyFacts) {
+        if let Some(source) = source {
+            self.peer = Some(source);
+            self.text = PeerText::of(self.peer);
+            self.view.trusted = self.view.listener.trusts(source.ip());
+        }
+        // ALLOC: once a connection.
+        self.proxy = Some(Arc::new(facts));
+    }
+
+    /// The address that the client connected to, as far as this machine knows; `None` for Unix sockets.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        let address = rustix::net::getsockname(&self.socket).ok()?;
+        SocketAddr::try_from(address).ok()
     }
 
     /// Whether the connection should end with the request in progress: the proxy drains, or the listener

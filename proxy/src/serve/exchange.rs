@@ -16,7 +16,7 @@ use std::task::Poll;
 
 use pinion_core::fault::{Fault, Party};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::h1::encode::{Forwarding, encode_request};
+use pinion_core::http::h1::encode::{ClientCert, Forwarding, encode_request};
 use pinion_core::http::{Framing, Method};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
@@ -27,7 +27,7 @@ use super::relay::{self, Uploaded};
 use super::request::Call;
 use super::respond::{Responded, Responding, respond};
 use super::trip::Trip;
-use super::{cross, tunnel};
+use super::{cross, proxy_protocol, tunnel};
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::{Background, send_all};
@@ -52,11 +52,34 @@ enum Failed {
     Status(usize),
 }
 
+/// A copy of the request's host, for as long as its head is used.
+struct Host {
+    bytes: [u8; 256],
+    len: usize,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host { bytes: [0; 256], len: 0 }
+    }
+}
+
+impl Host {
+    fn of(trip: &Trip) -> Self {
+        Host { bytes: trip.host, len: trip.host_len }
+    }
+
+    /// The host; empty when there is none.
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
 /// A request in hand on an endpoint and its cluster.
-struct InHand<'a>(&'a ClusterState, &'a EndpointState);
+pub(super) struct InHand<'a>(&'a ClusterState, &'a EndpointState);
 
 impl<'a> InHand<'a> {
-    fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
+    pub(super) fn new(cluster: &'a ClusterState, endpoint: &'a EndpointState) -> Self {
         endpoint.load.set(endpoint.load.get() + 1);
         endpoint.stats.requests_active.inc();
         cluster.stats.requests_active.inc();
@@ -87,12 +110,20 @@ pub(crate) async fn proxy(
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
-    let fresh = call.exchange.get_mut().asks_for_tunnel();
+    let tunnel = call.exchange.get_mut().asks_for_tunnel();
+    // A connection that tells of one client is of no use to others.
+    let send = cluster.cluster.proxy_protocol.as_ref();
+    let preface = send.map(|send| proxy_protocol::header(call.shard, call.connection, send, ""));
+    let preface = preface.as_deref().unwrap_or_default();
+    let fresh = tunnel || !preface.is_empty();
     let client = match call.stream {
         Some(stream) => Client::Stream(stream),
         None => Client::Socket { socket: &call.connection.socket, half_close },
     };
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client };
+    let named = cluster.tls.as_ref().is_some_and(|tls| tls.names_by_request());
+    let host = if named { Host::of(trip) } else { Host::default() };
+    let mut want =
+        Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host: host.as_str() };
     let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;
@@ -206,7 +237,7 @@ async fn alone(
     let fired = (up.or(send), lease.disarm(Lane::Request));
     if matches!(result, Ok(Responded::Switched)) {
         // ALLOC: once a tunnel, so that a seat is no larger for it.
-        Box::pin(tunnel::relay(call, &upstream)).await;
+        Box::pin(tunnel::relay(call, &upstream, cluster)).await;
     }
     let reusable = result.is_ok()
         && fired == (None, None)
@@ -373,9 +404,10 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
     let connection = call.connection;
     let listener = &connection.view.listener;
     let options = &listener.forwarding;
+    let peer = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
     Forwarding {
         peer_ip: connection.text.ip(),
-        proto: b"http",
+        proto: if connection.tls.is_some() { b"https" } else { b"http" },
         trusted: connection.view.trusted,
         x_forwarded_host: options.x_forwarded_host,
         forwarded: options.forwarded,
@@ -383,6 +415,7 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
         request_id: options.request_id.then(|| new_request_id(call, request_id)),
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
         upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
+        client_cert: ClientCert::new(options.client_cert, peer),
     }
 }
 

@@ -49,13 +49,14 @@ pub(crate) async fn read(
     let mut seen = 0;
     let mut timed = false;
     // Only a connection's first bytes can be the preface.
-    let mut may_be_http2 = connection.requests == 0;
+    let mut may_be_http2 = connection.requests == 0 && listener.protocol.takes_http2();
     let outcome = loop {
         // One pass over new bytes tells whether the head can have ended: no parsing again for each byte.
         if may_be_http2 && !inbuf.unread().is_empty() {
             match preface(inbuf.unread()) {
                 Some(true) => break Ok(true),
                 Some(false) => {}
+                None if !listener.protocol.takes_http1() => break Err(Fault::VersionUnsupported),
                 None => may_be_http2 = false,
             }
         }

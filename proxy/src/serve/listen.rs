@@ -18,8 +18,8 @@ use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{ListenerStats, ShardStats};
 use rustix::net::{SendFlags, Shutdown};
 
-use super::connection;
 use super::downstream::{Downstream, View};
+use super::{connection, open};
 use crate::net;
 use crate::net::accept::{ACCEPT_BATCH, Accepted, Acceptor, peer_address};
 use crate::net::clock;
@@ -186,6 +186,17 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
         }
         return;
     }
+    // Behind TLS a connection stays where it begins, whatever it turns out to do.
+    let listener = &tables.shared.snapshot.listeners[place];
+    if listener.tls.is_some()
+        && let Some(to) = shard.h2.placement.beginning(shard, |stats| stats.connections_active.get())
+    {
+        let mut parked = Parked::fresh(fd, id, clock::now());
+        parked.peer = peer_address(&parked.fd);
+        let _ = rustix::net::sockopt::set_tcp_nodelay(&parked.fd, true);
+        drop(connection::hand_on(shard, to, Box::new(parked), counted));
+        return;
+    }
     match Socket::new(fd) {
         Ok(socket) => {
             // Fails only on a connection that is gone already.
@@ -193,7 +204,7 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
             let peer = peer_address(&socket);
             if let Some(view) = View::find(&tables, id, peer) {
                 let permit = Permit::held(shard, &tables, place, counted);
-                connection::start(shard, Downstream::new(shard, view, socket, permit, peer));
+                open::start(shard, Downstream::new(shard, view, socket, permit, peer));
             }
         }
         Err(_) => shard.stats.accept_errors.inc(),

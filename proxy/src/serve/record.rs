@@ -1,7 +1,9 @@
 //! The last stage of a request: counting it, and writing it to the access log's ring.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use pinion_core::config::snapshot::Protocol;
 use pinion_core::fault::Fault;
 use pinion_core::http::{Known, RequestHead};
 use pinion_core::route::Route;
@@ -88,12 +90,64 @@ pub(crate) fn record(shard: &Shard, story: &Story, seen: &Seen<'_>) {
     }
 }
 
-fn entry<'a>(story: &'a Story, seen: &'a Seen<'_>) -> AccessEntry<'a> {
+/// A connection as the log sees it that was passed on, or refused before its protocol began.
+pub(crate) struct Whole<'a> {
+    pub(crate) connection: &'a Downstream,
+    pub(crate) generation: u64,
+    /// The host that the client asked for by SNI.
+    pub(crate) name: &'a str,
+    pub(crate) route: Option<Arc<Route>>,
+}
+
+impl<'a> Whole<'a> {
+    /// A connection of which nothing more is known.
+    pub(crate) fn of(connection: &'a Downstream) -> Self {
+        Whole { connection, generation: connection.view.generation(), name: "", route: None }
+    }
+}
+
+/// Counts a fault of a finished connection, and logs it.
+pub(crate) fn record_connection(shard: &Shard, story: &Story, seen: &Whole<'_>) {
+    shard.count_allocations();
+    if let Some(fault) = story.fault {
+        shard.stats.faults[fault.index()].inc();
+    }
+    let mut sink = shard.access.borrow_mut();
+    if !sink.enabled() {
+        return;
+    }
+    let route = seen.route.as_deref();
+    let mut entry = common(story, seen.connection, seen.generation, route);
+    if !seen.name.is_empty() {
+        entry.server_name = seen.name.as_bytes();
+    }
+    entry.protocol = match seen.connection.view.listener.protocol {
+        Protocol::Tcp => b"TCP",
+        Protocol::TlsPassthrough => b"TLS",
+        Protocol::Auto | Protocol::Http1 | Protocol::Http2 => b"",
+    };
+    sink.push(&entry);
+}
+
+/// What is said of requests and connections alike.
+fn common<'a>(
+    story: &'a Story,
+    connection: &'a Downstream,
+    generation: u64,
+    route: Option<&'a Route>,
+) -> AccessEntry<'a> {
     let since_epoch = clock::unix_nanos();
     let ago = clock::now().since(story.began).as_nanos() as u64;
-    let mut entry = AccessEntry {
+    let tls = connection.tls.as_deref();
+    let peer = tls.and_then(|tls| tls.peer.as_ref());
+    AccessEntry {
+        tls_version: tls.map_or(b"", |tls| tls.version_label().as_bytes()),
+        tls_cipher: tls.map_or(b"", |tls| tls.suite_label().as_bytes()),
+        server_name: tls.and_then(|tls| tls.sni.as_deref()).map_or(b"", str::as_bytes),
+        peer_uri: peer.and_then(|peer| peer.uri()).map_or(b"", str::as_bytes),
+        peer_subject: peer.map_or(b"", |peer| peer.subject.as_bytes()),
         start_unix_nanos: since_epoch.saturating_sub(ago),
-        generation: seen.tables.shared.snapshot.generation,
+        generation,
         bytes_in: story.bytes_in,
         bytes_out: story.bytes_out,
         phases: *story.ledger.phases(),
@@ -101,13 +155,18 @@ fn entry<'a>(story: &'a Story, seen: &'a Seen<'_>) -> AccessEntry<'a> {
         attempts: story.attempts,
         connection_reused: story.reused,
         fault: story.fault,
-        peer: seen.connection.text.full(),
-        listener: seen.connection.view.listener.name.as_bytes(),
-        route: seen.route.map_or(b"", |route| route.name.as_bytes()),
+        peer: connection.text.full(),
+        listener: connection.view.listener.name.as_bytes(),
+        route: route.map_or(b"", |route| route.name.as_bytes()),
         cluster: story.cluster.as_ref().map_or(b"", |state| state.cluster.name.as_bytes()),
         endpoint: story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
+        proxy: connection.proxy.as_ref().map_or(b"", |proxy| &proxy.logged),
         ..AccessEntry::default()
-    };
+    }
+}
+
+fn entry<'a>(story: &'a Story, seen: &'a Seen<'_>) -> AccessEntry<'a> {
+    let mut entry = common(story, seen.connection, seen.tables.shared.snapshot.generation, seen.route);
     if let Some(head) = seen.head {
         let bytes = head.bytes(seen.inbuf.unread());
         let field = |known| head.fields.find(known).map_or(&b""[..], |field| field.value.of(bytes));

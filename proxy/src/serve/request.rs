@@ -140,7 +140,7 @@ pub(crate) async fn attend<'t>(
     // normalise
     let bytes = head.bytes(call.inbuf.unread());
     let authority = head.authority.of(bytes);
-    let host = match authority {
+    trip.host_len = match authority {
         [] => 0,
         _ => normalize_host(authority, &mut trip.host).ok_or(Fault::BadRequest)?,
     };
@@ -153,7 +153,7 @@ pub(crate) async fn attend<'t>(
         Normalised::Changed => &trip.path[..],
     };
     // route
-    let view = HeadView { bytes, head, host: &trip.host[..host], path };
+    let view = HeadView { bytes, head, host: &trip.host[..trip.host_len], path };
     let listener = call.connection.view.index;
     let tables = call.tables;
     let routes = &tables.shared.snapshot.routes;

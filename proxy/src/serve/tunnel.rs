@@ -1,49 +1,31 @@
-//! A tunnel: two connections whose bytes mean nothing here, after a 101 or the answer to a CONNECT.
-//!
-//! ```text
-//!   client ══ early bytes, then whatever comes ══▶ upstream      a FIN is passed on when all before it was,
-//!   client ◀══════════ whatever comes ════════════ upstream      the other direction goes on
-//!
-//!   over:  both directions ended · a connection was reset · idle · lasted too long · the drain is over
-//! ```
+//! A request that becomes a tunnel: after a 101, or after the answer to a CONNECT.
 //!
 //! Invariants:
 //! - nothing of the client reaches the upstream before the tunnel stands;
-//! - while nothing moves no pooled buffer is held, not even the one the request was read into;
-//! - each tunnel is counted from its beginning to its end, however that comes.
+//! - the buffer that the request was read into is given back: a tunnel may be idle for hours.
 //!
-//! Not here: moving bytes (`net::pump`), whether there may be a tunnel (`core`: `Exchange`, `Upgrades`).
-
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::{Context, Poll};
+//! Not here: what a tunnel is (`through`), whether there may be one (`core`: `Exchange`, `Upgrades`).
 
 use pinion_core::fault::Fault;
 use pinion_core::http::ResponseHead;
 use pinion_core::http::h1::encode::{ResponseFrame, encode_connected, encode_response};
 use pinion_core::route::Route;
-use pinion_core::telemetry::{Direction, Phase};
+use pinion_core::telemetry::Phase;
 use pinion_core::time::Instant;
 
 use super::downstream::Downstream;
 use super::exchange::HEAD_ROOM;
 use super::request::Call;
 use super::respond::{Responded, Responding};
+use super::through::through;
 use crate::net::buffers::Size;
 use crate::net::clock;
-use crate::net::pump::{Ended, Moved, Tools, pump};
-use crate::net::send::{cut, finish_sending, send_all};
-use crate::net::socket::Socket;
+use crate::net::send::send_all;
 use crate::shard::Shard;
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
+use crate::upstream::cluster::ClusterState;
 use crate::upstream::connection::Upstream;
-
-/// The lanes of a tunnel's limits; nothing else is timed while it lasts.
-const IDLE: Lane = Lane::Read;
-const MOST: Lane = Lane::Write;
-const DRAIN: Lane = Lane::Request;
 
 /// Tells the client that the upstream switches protocols, with what the upstream has said behind that.
 pub(crate) async fn switched(
@@ -90,10 +72,10 @@ pub(crate) async fn connected(call: &mut Call<'_>, route: &Route) -> Result<Resp
 }
 
 /// Relays both directions until the tunnel is over; what ended it and how many bytes passed is in the story.
-pub(crate) async fn relay(call: &mut Call<'_>, upstream: &Upstream) {
-    debug_assert!(!upstream.receiver.started(), "what the upstream sends is received here alone");
+pub(crate) async fn relay(call: &mut Call<'_>, upstream: &Upstream, cluster: &ClusterState) {
+    debug_assert!(!upstream.receiver.started(), "what the upstream sends is received by the tunnel alone");
     let (shard, connection) = (call.shard, call.connection);
-    let _open = Open::new(shard, connection);
+    let _no_request = NoRequest::new(shard);
     call.story.tunnel = true;
     call.story.ledger.stamp(Phase::Exchange, clock::now());
     let early = match part_with_buffer(call) {
@@ -103,39 +85,10 @@ pub(crate) async fn relay(call: &mut Call<'_>, upstream: &Upstream) {
             return;
         }
     };
-    let (came, went) =
-        (Cell::new(early.as_ref().map_or(0, |early| early.unread().len() as u64)), Cell::new(0));
-    let tools = Tools { buffers: &shard.buffers, pipes: &shard.pipes, driver: shard.driver };
-    let (client, server) = (&connection.socket, &upstream.socket);
-    let up = pump(client, server, early, &tools, |moved| {
-        if let Moved::Received(bytes) = moved {
-            came.set(came.get() + bytes as u64);
-            connection.view.stats.received_bytes.add(bytes as u64);
-        }
-        relayed(shard, connection, Direction::Upstream, moved);
-    });
-    let down = pump(server, client, None, &tools, |moved| {
-        if let Moved::Copied(bytes) | Moved::Spliced(bytes) = moved {
-            went.set(went.get() + bytes as u64);
-            connection.view.stats.sent_bytes.add(bytes as u64);
-        }
-        relayed(shard, connection, Direction::Downstream, moved);
-    });
-    let mut limits = Limits::begin(shard, connection);
-    let (mut up, mut down) = (pin!(up), pin!(down));
-    let (mut up_ended, mut down_ended) = (None, None);
-    call.story.fault = poll_fn(|cx| {
-        if let Some(fault) = limits.poll(cx) {
-            [client, server].into_iter().for_each(cut);
-            return Poll::Ready(Some(fault));
-        }
-        end_of(&mut up_ended, up.as_mut(), server, cx);
-        end_of(&mut down_ended, down.as_mut(), client, cx);
-        verdict(up_ended, down_ended)
-    })
-    .await;
-    call.story.bytes_in = came.get();
-    call.story.bytes_out += went.get();
+    let passed = through(shard, connection, &upstream.socket, cluster, early).await;
+    call.story.fault = passed.fault;
+    call.story.bytes_in = passed.came;
+    call.story.bytes_out += passed.went;
     call.story.ledger.stamp(Phase::Respond, clock::now());
 }
 
@@ -150,48 +103,6 @@ async fn announce(connection: &Downstream, out: Buffer, now: Instant) -> Result<
         (Ok(()), None) => Ok(()),
         (_, Some(_)) => Err(Fault::ReaderTooSlow),
         (Err(_), None) => Err(Fault::ClientGone),
-    }
-}
-
-/// Polls a direction that has not ended; passes its end on to where it went.
-fn end_of(
-    ended: &mut Option<Ended>,
-    direction: std::pin::Pin<&mut impl Future<Output = Ended>>,
-    to: &Socket,
-    cx: &mut Context<'_>,
-) {
-    if ended.is_none()
-        && let Poll::Ready(end) = direction.poll(cx)
-    {
-        if end == Ended::Finished {
-            finish_sending(to);
-        }
-        *ended = Some(end);
-    }
-}
-
-/// Whether the tunnel is over, given how its directions ended, and what was wrong. Who takes no more may still
-/// have something to say: the other direction then ends the tunnel.
-fn verdict(up: Option<Ended>, down: Option<Ended>) -> Poll<Option<Fault>> {
-    match (up, down) {
-        (Some(Ended::NoMemory), _) | (_, Some(Ended::NoMemory)) => Poll::Ready(Some(Fault::MemoryLimit)),
-        (Some(Ended::Source), _) => Poll::Ready(Some(Fault::ClientGone)),
-        (_, Some(Ended::Source)) => Poll::Ready(Some(Fault::TunnelReset)),
-        (None, _) | (_, None) => Poll::Pending,
-        // It had said all, and went before it heard all.
-        (Some(_), Some(Ended::Destination)) => Poll::Ready(Some(Fault::ClientGone)),
-        (Some(_), Some(_)) => Poll::Ready(None),
-    }
-}
-
-/// Notes bytes on their way: the tunnel is not idle, and they are counted once they were sent.
-fn relayed(shard: &Shard, connection: &Downstream, direction: Direction, moved: Moved) {
-    let (Moved::Received(bytes) | Moved::Copied(bytes) | Moved::Spliced(bytes)) = moved;
-    connection.lease.moved(IDLE, bytes);
-    match moved {
-        Moved::Received(_) => {}
-        Moved::Copied(_) => shard.stats.relay_bytes_copy[direction as usize].add(bytes as u64),
-        Moved::Spliced(_) => shard.stats.relay_bytes_splice[direction as usize].add(bytes as u64),
     }
 }
 
@@ -212,65 +123,18 @@ fn part_with_buffer(call: &mut Call<'_>) -> Result<Option<Buffer>, Fault> {
     Ok(early)
 }
 
-/// A tunnel that is open, in the totals. It is no request in progress any more.
-struct Open<'a>(&'a Shard, &'a Downstream);
+/// A tunnel is no request in progress any more.
+struct NoRequest<'a>(&'a Shard);
 
-impl<'a> Open<'a> {
-    fn new(shard: &'a Shard, connection: &'a Downstream) -> Self {
-        connection.view.stats.tunnels_total.inc();
-        connection.view.stats.tunnels_active.inc();
+impl<'a> NoRequest<'a> {
+    fn new(shard: &'a Shard) -> Self {
         shard.stats.requests_active.dec();
-        Open(shard, connection)
+        NoRequest(shard)
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for NoRequest<'_> {
     fn drop(&mut self) {
-        self.1.view.stats.tunnels_active.dec();
         self.0.stats.requests_active.inc();
-    }
-}
-
-/// What ends a tunnel that would go on.
-struct Limits<'a> {
-    shard: &'a Shard,
-    connection: &'a Downstream,
-    drains: bool,
-}
-
-impl<'a> Limits<'a> {
-    fn begin(shard: &'a Shard, connection: &'a Downstream) -> Self {
-        let (lease, timeouts) = (&connection.lease, &connection.view.listener.timeouts);
-        lease.wake_idle(IDLE, timeouts.tunnel_idle);
-        if let Some(most) = timeouts.tunnel_max {
-            lease.wake_at(MOST, clock::now().after(most));
-        }
-        lease.set_tunnel(true);
-        Limits { shard, connection, drains: false }
-    }
-
-    /// The limit that has passed, if any; else the task is woken when one does.
-    fn poll(&mut self, cx: &Context<'_>) -> Option<Fault> {
-        let lease = &self.connection.lease;
-        lease.wait_here(cx);
-        if !self.drains
-            && let Some(deadline) = self.shard.draining()
-        {
-            self.drains = true;
-            lease.wake_at(DRAIN, deadline);
-        }
-        let limits =
-            [(DRAIN, Fault::Drained), (MOST, Fault::TunnelTimeout), (IDLE, Fault::TunnelIdle)].into_iter();
-        limits.filter(|(lane, _)| lease.fired(*lane).is_some()).map(|(_, fault)| fault).next()
-    }
-}
-
-impl Drop for Limits<'_> {
-    fn drop(&mut self) {
-        let lease = &self.connection.lease;
-        lease.set_tunnel(false);
-        for lane in [IDLE, MOST, DRAIN] {
-            lease.disarm(lane);
-        }
     }
 }

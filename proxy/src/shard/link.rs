@@ -23,6 +23,8 @@ use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{ClusterStats, EndpointStats, ListenerStats, RouteStats, ShardStats};
 
 use crate::net::parked::Parked;
+use crate::tls::client::ClientTls;
+use crate::tls::server::ServerTls;
 
 /// Messages one shard can have waiting: listener changes of one reload and connections being moved.
 pub(crate) const INBOX_MESSAGES: usize = 4_096;
@@ -117,6 +119,10 @@ pub(crate) struct ShardTables {
     pub(crate) cluster_pending: Box<[Arc<SharedCount>]>,
     /// Downstream connections of the whole proxy.
     pub(crate) proxy_connections: Arc<SharedCount>,
+    /// The TLS of listeners, by `ListenerIndex`; `None` is plain text.
+    pub(crate) tls_listeners: Box<[Option<Arc<ServerTls>>]>,
+    /// The TLS of clusters, by `ClusterIndex`; `None` is plain text.
+    pub(crate) tls_clusters: Box<[Option<Arc<ClientTls>>]>,
 }
 
 /// What the control thread and other shards can ask of a shard.

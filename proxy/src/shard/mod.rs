@@ -40,6 +40,7 @@ use crate::serve::seat::Seats;
 use crate::serve::trip::Trips;
 use crate::sys::alloc;
 use crate::telemetry::access::AccessSink;
+use crate::tls::TlsShard;
 use crate::upstream::Upstreams;
 use link::ShardLink;
 use slots::Slots;
@@ -57,6 +58,7 @@ pub(crate) struct Shard {
     pub(crate) buffers: BufferPool,
     pub(crate) pipes: Pipes,
     pub(crate) slots: Slots,
+    pub(crate) tls: Rc<TlsShard>,
     pub(crate) seats: Seats,
     pub(crate) trips: Trips,
     pub(crate) h2: Rc<Shared>,
@@ -81,16 +83,18 @@ impl Shard {
     ) -> io::Result<Rc<Self>> {
         let shared = link.tables.load_full();
         let buffers = BufferPool::new(shared.snapshot.proxy.shard_memory);
+        let slots = Slots::new(link.stats.clone())?;
         let upstreams = Upstreams::default();
         let tables = Tables::new(shared, &upstreams, None);
         let generation = tables.shared.snapshot.generation;
         let shard = Rc::new(Shard {
             stats: link.stats.clone(),
+            tls: TlsShard::new(buffers.clone(), slots.clone(), link.stats.clone()),
             peers,
             driver,
             buffers,
             pipes: Pipes::default(),
-            slots: Slots::new(link.stats.clone())?,
+            slots,
             seats: Seats::default(),
             trips: Trips::default(),
             h2: Rc::default(),

@@ -13,6 +13,7 @@ use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats, 
 
 use super::process::ProcessFacts;
 use super::writer::LogStats;
+use crate::tls::store::Report;
 
 /// What reloads did; the publisher keeps it.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +56,8 @@ pub(crate) struct Collected<'a> {
     pub(crate) endpoints: Named<'a, EndpointStats, 2>,
     /// The access log's writer.
     pub(crate) log: Option<&'a LogStats>,
+    /// The TLS of listeners and clusters.
+    pub(crate) tls: Vec<Report>,
     /// What the kernel says.
     pub(crate) process: ProcessFacts,
 }

@@ -21,6 +21,7 @@ use pinion_core::telemetry::stats::{CLASS_LABELS, Classes, Direction, ShardStats
 
 use super::collect::{Collected, Named};
 use super::quantile::buckets;
+use crate::tls::store::Report;
 
 mod http2;
 
@@ -86,6 +87,7 @@ pub(crate) fn render(collected: &Collected<'_>, format: Format) -> String {
     shards(&mut page, &collected.shards);
     http2::http2(&mut page, &collected.shards);
     log(&mut page, collected);
+    tls(&mut page, &collected.tls);
     process(&mut page, collected);
     if format == Format::OpenMetrics {
         page.out.push_str("# EOF\n");
@@ -111,10 +113,18 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
     let all = &collected.listeners;
     page.sums(&names::REQUESTS, all, |stats| stats.requests_total.get());
     page.sums(&names::LISTENER_CONNECTIONS, all, |stats| stats.connections_total.get());
+    page.head(&names::LISTENER_SECURED);
+    for ([listener], shards) in all {
+        for (place, security) in ["plain", "tls", "mutual_tls"].into_iter().enumerate() {
+            let sum = shards.iter().map(|stats| stats.secured[place].get()).sum::<u64>();
+            page.sample(&names::LISTENER_SECURED, &[listener, security], sum);
+        }
+    }
     page.sums(&names::LISTENER_CONNECTIONS_ACTIVE, all, |stats| stats.connections_active.get());
     page.sums(&names::LISTENER_CONNECTIONS_REFUSED, all, |stats| stats.connections_refused.get());
     page.sums(&names::LISTENER_TUNNELS, all, |stats| stats.tunnels_total.get());
     page.sums(&names::LISTENER_TUNNELS_ACTIVE, all, |stats| stats.tunnels_active.get());
+    page.histograms(&names::LISTENER_TUNNEL_DURATION, all, |stats| &stats.tunnel_duration);
     page.sums(&names::LISTENER_UPGRADES_STRIPPED, all, |stats| stats.upgrades_stripped.get());
     page.sums(&names::LISTENER_RECEIVED_BYTES, all, |stats| stats.received_bytes.get());
     page.sums(&names::LISTENER_SENT_BYTES, all, |stats| stats.sent_bytes.get());
@@ -123,6 +133,7 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
 fn routes(page: &mut Page, collected: &Collected<'_>) {
     page.classes(&names::ROUTE_RESPONSES, &collected.routes, |stats| &stats.responses);
     page.histograms(&names::ROUTE_DURATION, &collected.routes, |stats| &stats.duration);
+    page.sums(&names::ROUTE_CONNECTIONS, &collected.routes, |stats| stats.connections_total.get());
 }
 
 fn clusters(page: &mut Page, collected: &Collected<'_>) {
@@ -140,6 +151,11 @@ fn clusters(page: &mut Page, collected: &Collected<'_>) {
     page.sums(&names::CLUSTER_PENDING_TIMEOUTS, all, |stats| stats.pending_timeouts.get());
     page.sums(&names::CLUSTER_RETRIES, all, |stats| stats.retries.get());
     page.sums(&names::CLUSTER_STALE_RETRIES, all, |stats| stats.stale_retries.get());
+    page.sums(&names::CLUSTER_TUNNELS, all, |stats| stats.tunnels_total.get());
+    page.sums(&names::CLUSTER_TUNNELS_ACTIVE, all, |stats| stats.tunnels_active.get());
+    page.sums(&names::CLUSTER_TUNNEL_SENT_BYTES, all, |stats| stats.tunnel_sent_bytes.get());
+    page.sums(&names::CLUSTER_TUNNEL_RECEIVED_BYTES, all, |stats| stats.tunnel_received_bytes.get());
+    page.histograms(&names::CLUSTER_TUNNEL_DURATION, all, |stats| &stats.tunnel_duration);
 }
 
 fn endpoints(page: &mut Page, collected: &Collected<'_>) {
@@ -208,6 +224,36 @@ fn log(page: &mut Page, collected: &Collected<'_>) {
         page.sample(&names::LOG_DROPPED, &["write_failed"], log.lost.get());
         page.single(&names::LOG_WRITTEN, &[], log.written.get());
         page.single(&names::LOG_WRITE_ERRORS, &[], log.errors.get());
+    }
+}
+
+fn tls(page: &mut Page, parts: &[Report]) {
+    if parts.is_empty() {
+        return;
+    }
+    let family = &names::TLS_CERTIFICATE_EXPIRY;
+    page.head(family);
+    for part in parts {
+        for expiry in &part.expiries {
+            let file = expiry.path.to_string_lossy();
+            page.sample(family, &[part.kind, &part.name, &file], expiry.not_after);
+        }
+    }
+    let family = &names::TLS_RELOADS;
+    page.head(family);
+    for part in parts {
+        page.sample(family, &[part.kind, &part.name, "success"], part.successes);
+        page.sample(family, &[part.kind, &part.name, "failure"], part.failures);
+    }
+    let family = &names::TLS_LAST_RELOAD_SUCCESSFUL;
+    page.head(family);
+    for part in parts {
+        page.sample(family, &[part.kind, &part.name], u64::from(part.is_current));
+    }
+    let family = &names::LISTENER_TLS_HANDSHAKES_ACTIVE;
+    page.head(family);
+    for part in parts.iter().filter(|part| part.kind == "listener") {
+        page.sample(family, &[&part.name], part.handshakes);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::*;
 use crate::telemetry::collect::ConfigStatus;
 use crate::telemetry::process::ProcessFacts;
 use crate::telemetry::writer::LogStats;
+use crate::tls::store::{Expiry, Report};
 
 #[derive(Default)]
 struct World {
@@ -57,6 +59,20 @@ impl World {
             shards: self.shards.iter().collect(),
             log: Some(&self.log),
             process: ProcessFacts::read(),
+            tls: vec![Report {
+                kind: "listener",
+                name: "web".into(),
+                expiries: [Expiry {
+                    path: Path::new("/etc/pinion/a \"b\".pem").into(),
+                    subject: "CN=a".into(),
+                    not_after: 1_900_000_000,
+                }]
+                .into(),
+                successes: 2,
+                failures: 1,
+                is_current: false,
+                handshakes: 3,
+            }],
             ..Collected::default()
         };
         for shard in 0..2 {
@@ -98,6 +114,11 @@ fn shards_are_summed_and_names_escaped() {
     has(&text, "pinion_relay_bytes_total{path=\"splice\",direction=\"downstream\"} 2097152");
     has(&text, "pinion_shard_loop_lag_seconds_count{shard=\"1\"} 1");
     has(&text, "pinion_log_dropped_total{reason=\"ring_full\"} 4");
+    let file = r#"kind="listener",name="web",file="/etc/pinion/a \"b\".pem""#;
+    has(&text, &format!("pinion_tls_certificate_expiry_timestamp_seconds{{{file}}} 1900000000"));
+    has(&text, "pinion_tls_reloads_total{kind=\"listener\",name=\"web\",result=\"failure\"} 1");
+    has(&text, "pinion_tls_last_reload_successful{kind=\"listener\",name=\"web\"} 0");
+    has(&text, "pinion_listener_tls_handshakes_active{listener=\"web\"} 3");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 use std::io::Write as _;
 
+use pinion_core::proxy_protocol::{self, Peers, Progress};
 use pinion_core::telemetry::ledger::{Phase, Phases};
 use pinion_core::telemetry::record::{AccessEntry, Record};
 
@@ -60,6 +61,12 @@ fn json(out: &mut Vec<u8>, record: &Record<'_>) {
     string(out, "x_forwarded_for", entry.forwarded_for);
     string(out, "user_agent", entry.user_agent);
     string(out, "request_id", entry.request_id);
+    string(out, "downstream_tls_version", entry.tls_version);
+    string(out, "downstream_tls_cipher", entry.tls_cipher);
+    string(out, "requested_server_name", entry.server_name);
+    string(out, "downstream_peer_uri_san", entry.peer_uri);
+    string(out, "downstream_peer_subject", entry.peer_subject);
+    proxy_header(out, entry.proxy);
     put!(out, ",\"config_generation\":{}", entry.generation);
     out.extend_from_slice(b",\"ledger\":");
     for (phase, micros) in Phase::ALL.into_iter().zip(micros) {
@@ -67,6 +74,42 @@ fn json(out: &mut Vec<u8>, record: &Record<'_>) {
         put!(out, "{separator}\"{}\":{micros}", phase.label());
     }
     put!(out, "}},\"truncated\":{}}}", record.truncated);
+}
+
+/// What a PROXY header said, as an object; null without one.
+fn proxy_header(out: &mut Vec<u8>, said: &[u8]) {
+    let Ok(Progress::Complete(header, _)) = proxy_protocol::read(said) else {
+        out.extend_from_slice(b",\"proxy_protocol\":null");
+        return;
+    };
+    let (sender, destination) = match header.peers {
+        Peers::Inet { source, destination } => (source.to_string(), destination.to_string()),
+        _ => (String::new(), String::new()),
+    };
+    let values = header.values;
+    let ssl = values.ssl.unwrap_or_default();
+    let verified = (ssl.certificate && ssl.verified).then_some(ssl.common_name).unwrap_or_default();
+    let mut id = Vec::new();
+    for byte in values.unique_id {
+        put!(id, "{byte:02x}");
+    }
+    out.extend_from_slice(b",\"proxy_protocol\":");
+    let from = out.len();
+    for (name, value) in [
+        ("sender", sender.as_bytes()),
+        ("destination", destination.as_bytes()),
+        ("authority", values.authority),
+        ("alpn", values.alpn),
+        ("tls_version", ssl.version),
+        ("tls_cipher", ssl.cipher),
+        ("tls_common_name", verified),
+        ("unique_id", &id),
+    ] {
+        string(out, name, value);
+    }
+    // Each begins with a comma.
+    out[from] = b'{';
+    out.push(b'}');
 }
 
 /// The path with its query, or null where no head was read.
@@ -126,6 +169,11 @@ fn text(out: &mut Vec<u8>, record: &Record<'_>) {
     put!(out, " {} {}", details(record), entry.generation);
     for (phase, micros) in Phase::ALL.into_iter().zip(micros) {
         put!(out, " {}={micros}", phase.label());
+    }
+    for value in [entry.tls_version, entry.server_name, entry.peer_uri] {
+        out.extend_from_slice(b" \"");
+        text_escape(out, or_dash(value));
+        out.push(b'"');
     }
 }
 

@@ -48,6 +48,12 @@ fn entry() -> AccessEntry<'static> {
         user_agent: b"curl/8",
         forwarded_for: b"",
         request_id: b"abc",
+        proxy: b"",
+        tls_version: b"TLSv1.3",
+        tls_cipher: b"TLS_AES_128_GCM_SHA256",
+        server_name: b"my-service",
+        peer_uri: b"spiffe://example.org/a",
+        peer_subject: b"",
     }
 }
 
@@ -60,7 +66,10 @@ fn a_json_line_is_as_documented() {
         r#""listener_name":"web","route_name":"items","upstream_cluster":"v1","#,
         r#""upstream_host":"127.0.0.1:9001","upstream_request_attempt_count":1,"#,
         r#""upstream_connection_reused":true,"downstream_remote_address":"127.0.0.1:50000","#,
-        r#""x_forwarded_for":null,"user_agent":"curl/8","request_id":"abc","config_generation":3,"#,
+        r#""x_forwarded_for":null,"user_agent":"curl/8","request_id":"abc","downstream_tls_version":"TLSv1.3","#,
+        r#""downstream_tls_cipher":"TLS_AES_128_GCM_SHA256","requested_server_name":"my-service","#,
+        r#""downstream_peer_uri_san":"spiffe://example.org/a","downstream_peer_subject":null,"#,
+        r#""proxy_protocol":null,"config_generation":3,"#,
         r#""ledger":{"codec":1,"route":1,"pool":0,"connect":1,"exchange":1000,"respond":10},"#,
         r#""truncated":false}"#,
         "\n"
@@ -73,7 +82,8 @@ fn a_text_line_is_as_documented() {
     let expected = concat!(
         r#"[2026-11-20T08:43:21.000123Z] "GET /items?q=1 HTTP/1.1" 200 - 10 2000 1013 1000 "-" "curl/8" "#,
         r#""abc" "my-service:8080" "127.0.0.1:9001" "127.0.0.1:50000" "web" "items" "v1" via_upstream 3 "#,
-        "codec=1 route=1 pool=0 connect=1 exchange=1000 respond=10\n"
+        r#"codec=1 route=1 pool=0 connect=1 exchange=1000 respond=10 "TLSv1.3" "my-service" "#,
+        "\"spiffe://example.org/a\"\n"
     );
     assert_eq!(line(LogFormat::Text, &entry()), expected);
 }

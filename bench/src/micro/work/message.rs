@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use pinion_core::http::h1::encode::{Forwarding, encode_request};
+use pinion_core::http::h1::encode::{ClientCert, Forwarding, encode_request};
 use pinion_core::http::h1::parse::{HeadLimits, Progress, parse_request, parse_response};
 use pinion_core::http::{
     Framing, HeaderEdits, Method, RequestHead, ResponseHead, normalize_host, normalize_path,
@@ -149,6 +149,7 @@ fn write_request(fields: usize) -> Work {
             request_id: None,
             fallback_host: b"localhost",
             upgrade: None,
+            client_cert: ClientCert::default(),
         };
         out.clear();
         encode_request(&mut out, bytes, &head, None, &forwarding, &edits, Framing::None);

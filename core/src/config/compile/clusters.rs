@@ -39,6 +39,7 @@ pub(super) fn compile(
             protocol: cluster.protocol.value,
             http2: http2::cluster(&cluster.http2, problems),
             tls: None,
+            proxy_protocol: super::proxy_header::send(cluster.proxy_protocol.as_ref(), problems),
         });
     }
     clusters

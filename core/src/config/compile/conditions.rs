@@ -11,10 +11,14 @@ use super::super::schema::{PathCondition, PathKinds, ValueCondition, ValueKinds}
 use crate::http::{Normalised, normalize_host, normalize_path};
 use crate::route::{HostMatch, NamedMatch, PathMatch, Pattern, ValueMatch};
 
-/// `None` when one could not be compiled; `HostMatch::Any` without the key.
-pub(super) fn hosts(list: Option<&At<Vec<At<String>>>>, problems: &mut Problems) -> Option<Box<[HostMatch]>> {
+/// `None` when one could not be compiled; `HostMatch::Any` without the `key`.
+pub(super) fn hosts(
+    list: Option<&At<Vec<At<String>>>>,
+    key: &str,
+    problems: &mut Problems,
+) -> Option<Box<[HostMatch]>> {
     let Some(list) = list else { return Some([HostMatch::Any].into()) };
-    not_empty(list, "hosts", "every host", problems)?;
+    not_empty(list, key, "every host", problems)?;
     let mut hosts: Vec<HostMatch> = Vec::with_capacity(list.value.len());
     let mut whole = true;
     for written in &list.value {

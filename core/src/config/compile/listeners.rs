@@ -53,6 +53,11 @@ pub(super) fn compile(
                 addresses.insert(key, (address.span.clone(), "another listener"));
             }
         }
+        if let Some(cluster) = listener.cluster.as_ref().filter(|_| !listener.protocol.value.is_stream()) {
+            problems
+                .error(cluster.span.clone(), "`cluster` is for listeners that pass connections on")
+                .suggest("add `protocol = \"tcp\"`, or say in `[[routes]]` where requests go");
+        }
         listeners.push(one(listener, base_dir, problems));
     }
     listeners
@@ -82,6 +87,7 @@ fn one(section: &schema::Listener, base_dir: &Path, problems: &mut Problems) -> 
             client_cert: forwarding.client_cert.value,
             client_cert_details: tls::details(&forwarding.client_cert_details),
         },
+        proxy_protocol: super::proxy_header::accept(section, problems),
         half_close: section.half_close.value,
         http2: http2::listener(&section.http2, problems),
         upgrades: Upgrades::new(section.upgrades.value.iter().map(|upgrade| &*upgrade.value.0)),

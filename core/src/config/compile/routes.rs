@@ -6,17 +6,19 @@ use std::ops::Range;
 use super::super::problem::Problems;
 use super::super::read::At;
 use super::super::schema::{self, Document, RetryCondition};
+use super::super::snapshot::Protocol;
 use super::conditions::{self, Named};
 use super::edits::{self, Head};
-use super::{positive, unique_name, within};
+use super::{positive, streams, unique_name, within};
 use crate::id::{ClusterIndex, ListenerIndex, RouteId, RouteIndex};
 use crate::limits::RETRY_ATTEMPTS_MAX;
 use crate::route::{Action, Conflict, HostMatch, Retry, RetryOn, Route, RouteSpec, Split, conflicts};
 
 /// The names that routes may use, each with the place of its first definition.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     listeners: HashMap<&'a str, ListenerIndex>,
-    all_listeners: Box<[ListenerIndex]>,
+    /// By [`ListenerIndex`].
+    protocols: Box<[Protocol]>,
     clusters: HashMap<&'a str, ClusterIndex>,
     /// Clusters that some route names.
     used: HashSet<ClusterIndex>,
@@ -32,15 +34,31 @@ pub(super) fn compile(document: &Document, problems: &mut Problems) -> Vec<Route
         if let Some(name) = &section.value.name {
             unique_name(name, "route", &mut given, problems);
         }
+        let stream = streams::is_stream(&section.value, &names);
+        let compiled = if stream { streams::one } else { one }(section, &mut names, problems);
         // A route that is not what was meant is not compared with others.
-        if let Some(spec) = one(section, &mut names, problems).filter(|_| !section.damaged) {
+        if let Some(spec) = compiled.filter(|_| !section.damaged) {
             specs.push(spec);
             spans.push(section.span.clone());
         }
     }
-    derive_names(&mut specs, &given);
+    let whole = specs.len() == document.routes.len();
+    for (place, listener) in document.listeners.iter().enumerate() {
+        let cluster = listener.value.cluster.as_ref().filter(|_| listener.value.protocol.value.is_stream());
+        if let Some(cluster) = cluster
+            && let Some(spec) =
+                streams::of_listener(ListenerIndex(place as u32), cluster, &mut names, problems)
+        {
+            specs.push(spec);
+            spans.push(cluster.span.clone());
+        }
+    }
+    derive_names(&mut specs, &given, document);
     report_conflicts(&specs, &spans, problems);
-    report_idle_parts(document, &names, &specs, problems);
+    // A route that could not be compiled may be the one that is missed.
+    if whole {
+        report_idle_parts(document, &names, &specs, problems);
+    }
     specs
 }
 
@@ -58,11 +76,27 @@ impl<'a> Names<'a> {
                 clusters.entry(name.value.as_str()).or_insert(ClusterIndex(place as u32));
             }
         }
-        let all_listeners = (0..document.listeners.len()).map(|place| ListenerIndex(place as u32)).collect();
-        Names { listeners, all_listeners, clusters, used: HashSet::new() }
+        let protocols = document.listeners.iter().map(|listener| listener.value.protocol.value).collect();
+        Names { listeners, protocols, clusters, used: HashSet::new() }
     }
 
-    fn cluster(&mut self, name: &At<String>, problems: &mut Problems) -> Option<ClusterIndex> {
+    /// What the listener of that name speaks.
+    pub(super) fn protocol(&self, name: &At<String>) -> Option<Protocol> {
+        let index = self.listeners.get(name.value.as_str())?;
+        self.protocols.get(index.index()).copied()
+    }
+
+    fn speaking(&self, wanted: impl Fn(Protocol) -> bool) -> Box<[ListenerIndex]> {
+        let all = self.protocols.iter().enumerate().filter(|(_, protocol)| wanted(**protocol));
+        all.map(|(place, _)| ListenerIndex(place as u32)).collect()
+    }
+
+    /// Listeners that pass TLS on.
+    pub(super) fn passing_tls(&self) -> Box<[ListenerIndex]> {
+        self.speaking(Protocol::sees_names)
+    }
+
+    pub(super) fn cluster(&mut self, name: &At<String>, problems: &mut Problems) -> Option<ClusterIndex> {
         let found = self.clusters.get(name.value.as_str()).copied();
         match found {
             Some(index) => {
@@ -77,12 +111,13 @@ impl<'a> Names<'a> {
         found
     }
 
-    fn listeners(
+    /// The listed listeners; without a list every one that reads requests.
+    pub(super) fn listeners(
         &self,
         list: Option<&At<Vec<At<String>>>>,
         problems: &mut Problems,
     ) -> Option<Box<[ListenerIndex]>> {
-        let Some(list) = list else { return Some(self.all_listeners.clone()) };
+        let Some(list) = list else { return Some(self.speaking(|protocol| !protocol.is_stream())) };
         conditions::not_empty(list, "listeners", "every listener", problems)?;
         let mut found = Vec::with_capacity(list.value.len());
         let mut whole = true;
@@ -115,15 +150,15 @@ fn sorted<'a>(names: impl Iterator<Item = &'a &'a str>) -> impl Iterator<Item = 
 fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Problems) -> Option<RouteSpec> {
     let route = &section.value;
     // All parts are compiled before any is given up, so that all problems are found.
-    let listeners = names.listeners(route.listeners.as_ref(), problems);
-    let hosts = conditions::hosts(route.hosts.as_ref(), problems);
+    let listeners = http_listeners(section, names, problems);
+    let hosts = conditions::hosts(route.hosts.as_ref(), "hosts", problems);
     let path = conditions::path(route.path.as_ref(), problems);
     let methods = conditions::methods(route.methods.as_ref(), problems);
     let headers = conditions::named(route.headers.as_ref(), Named::Header, problems);
     let query = conditions::named(route.query.as_ref(), Named::Query, problems);
     let action = action(section, names, problems);
     let timeout = route.timeout.as_ref().map(|timeout| positive(timeout, "timeout", problems));
-    let retry = route.retry.as_ref().map(|retry| self::retry(&retry.value, problems));
+    let retry = route.retry.as_ref().map(|retry| self::retry(&retry.value, 1, problems));
     let request_headers = edits::edits(&route.request_headers, Head::Request, problems);
     let response_headers = edits::edits(&route.response_headers, Head::Response, problems);
     let lists_connect =
@@ -165,7 +200,40 @@ fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Proble
     })
 }
 
-fn action(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Problems) -> Option<Action> {
+/// The listeners of a route for requests.
+fn http_listeners(
+    section: &At<schema::Route>,
+    names: &Names<'_>,
+    problems: &mut Problems,
+) -> Option<Box<[ListenerIndex]>> {
+    let list = section.value.listeners.as_ref();
+    let found = names.listeners(list, problems);
+    if found.as_ref().is_some_and(|found| found.is_empty()) && !names.protocols.is_empty() {
+        problems
+            .error(section.span.clone(), "no listener reads requests")
+            .suggest("name listeners that pass connections on: `listeners = [\"db\"]`");
+        return None;
+    }
+    let mut fits = true;
+    for name in list.into_iter().flat_map(|list| &list.value) {
+        if names.protocol(name).is_some_and(Protocol::is_stream) {
+            fits = false;
+            problems
+                .error(
+                    name.span.clone(),
+                    format!("the listener `{}` passes connections on unread", name.value),
+                )
+                .suggest("give connections and requests routes of their own");
+        }
+    }
+    found.filter(|_| fits)
+}
+
+pub(super) fn action(
+    section: &At<schema::Route>,
+    names: &mut Names<'_>,
+    problems: &mut Problems,
+) -> Option<Action> {
     let schema::Route { cluster, split, direct_response, .. } = &section.value;
     let cluster_index = cluster.as_ref().map(|name| names.cluster(name, problems));
     let parts = split.as_ref().map(|split| self::split(split, names, problems));
@@ -238,8 +306,9 @@ fn split(
     Split::new(parts)
 }
 
-fn retry(section: &schema::Retry, problems: &mut Problems) -> Retry {
-    within(&section.attempts, 1, RETRY_ATTEMPTS_MAX, "attempts", problems);
+/// When a route tries again: at least `least` times.
+pub(super) fn retry(section: &schema::Retry, least: u32, problems: &mut Problems) -> Retry {
+    within(&section.attempts, least, RETRY_ATTEMPTS_MAX, "attempts", problems);
     let mut on = RetryOn::default();
     let codes = section.retriable_status_codes.as_ref();
     for condition in &section.on.value {
@@ -273,12 +342,12 @@ fn retry(section: &schema::Retry, problems: &mut Problems) -> Retry {
 
 /// Names routes that have none after their conditions: `host/path/* GET header ?parameter`, numbered if
 /// that is not unique. Values of headers stay out: names are shown in metrics and logs.
-fn derive_names(specs: &mut [RouteSpec], given: &HashMap<String, Range<usize>>) {
+fn derive_names(specs: &mut [RouteSpec], given: &HashMap<String, Range<usize>>, document: &Document) {
     let mut taken: HashSet<String> = given.keys().cloned().collect();
     // How often each name was derived, so that a thousand equal ones are not counted through again.
     let mut numbers: HashMap<String, u32> = HashMap::new();
     for spec in specs.iter_mut().filter(|spec| spec.route.name.is_empty()) {
-        let base = derived_name(spec);
+        let base = stream_name(spec, document).unwrap_or_else(|| derived_name(spec));
         let number = numbers.entry(base.clone()).or_insert(0);
         let name = loop {
             *number += 1;
@@ -289,6 +358,19 @@ fn derive_names(specs: &mut [RouteSpec], given: &HashMap<String, Range<usize>>) 
         };
         spec.route.name = name.into();
     }
+}
+
+/// `tls *.example` or `tcp listener`, for a route of bytes.
+fn stream_name(spec: &RouteSpec, document: &Document) -> Option<String> {
+    let listener = &document.listeners.get(spec.listeners.first()?.index())?.value;
+    if !listener.protocol.value.is_stream() {
+        return None;
+    }
+    let more = if spec.hosts.len() > 1 { format!("+{}", spec.hosts.len() - 1) } else { String::new() };
+    Some(match spec.hosts.first()? {
+        HostMatch::Any => format!("tcp {}", listener.name.as_ref().map_or("", |name| &name.value)),
+        name => format!("tls {name}{more}"),
+    })
 }
 
 fn derived_name(spec: &RouteSpec) -> String {
@@ -344,10 +426,6 @@ fn report_conflicts(specs: &[RouteSpec], spans: &[Range<usize>], problems: &mut 
 
 /// Warns of clusters and listeners that no route uses.
 fn report_idle_parts(document: &Document, names: &Names<'_>, specs: &[RouteSpec], problems: &mut Problems) {
-    if specs.len() < document.routes.len() {
-        // A route that could not be compiled may be the one.
-        return;
-    }
     for (place, cluster) in document.clusters.iter().enumerate() {
         if let Some(name) = &cluster.value.name
             && !names.used.contains(&ClusterIndex(place as u32))
@@ -360,9 +438,14 @@ fn report_idle_parts(document: &Document, names: &Names<'_>, specs: &[RouteSpec]
         if let Some(name) = &listener.value.name
             && !specs.iter().any(|spec| spec.listeners.contains(&index))
         {
-            problems
-                .warning(name.span.clone(), format!("the listener `{}` has no route", name.value))
-                .label("it would answer every request with 404");
+            let stream = listener.value.protocol.value.is_stream();
+            problems.warning(name.span.clone(), format!("the listener `{}` has no route", name.value)).label(
+                if stream {
+                    "it would close every connection"
+                } else {
+                    "it would answer every request with 404"
+                },
+            );
         }
     }
 }

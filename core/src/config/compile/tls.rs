@@ -11,7 +11,7 @@ use super::super::read::{At, Entries};
 use super::super::schema::{self, CertDetail, Document, OneOrMore};
 use super::super::snapshot::{
     CertificateFiles, CipherSuite, ClientCertificate, Cluster, ClusterTls, Group, Listener, ListenerTls,
-    Protocol, Roots, TlsFile, TlsOwner, TlsParameters, TlsVersion, Trust,
+    Protocol, Roots, SYSTEM_ROOTS, TlsFile, TlsOwner, TlsParameters, TlsVersion, Trust,
 };
 use super::{positive, within};
 use crate::limits::{ALPN_BYTES_MAX, LISTENER_CERTIFICATES_MAX};
@@ -76,7 +76,9 @@ impl Named<'_> {
     /// A certificate with its key; `None` with neither, reported with only one.
     fn pair(
         &mut self,
-        (certificate, private_key, ocsp): (Option<&At<String>>, Option<&At<String>>, Option<&At<String>>),
+        certificate: Option<&At<String>>,
+        private_key: Option<&At<String>>,
+        ocsp: Option<&At<String>>,
         problems: &mut Problems,
     ) -> Option<CertificateFiles> {
         match (certificate, private_key) {
@@ -114,13 +116,13 @@ fn of_listener(
     problems: &mut Problems,
 ) -> ListenerTls {
     let tls = &section.value;
-    let first = (tls.certificate.as_ref(), tls.private_key.as_ref(), tls.ocsp.as_ref());
-    let mut certificates: Vec<_> = named.pair(first, problems).into_iter().collect();
+    let first = named.pair(tls.certificate.as_ref(), tls.private_key.as_ref(), tls.ocsp.as_ref(), problems);
+    let mut certificates: Vec<_> = first.into_iter().collect();
     for entry in &tls.certificates {
         let entry = &entry.value;
         // Missing keys were reported when the entry was read.
         if let (Some(certificate), Some(key)) = (&entry.certificate, &entry.private_key) {
-            certificates.extend(named.pair((Some(certificate), Some(key), entry.ocsp.as_ref()), problems));
+            certificates.extend(named.pair(Some(certificate), Some(key), entry.ocsp.as_ref(), problems));
         }
     }
     let written = tls.certificate.is_some() || tls.private_key.is_some() || !tls.certificates.is_empty();
@@ -218,6 +220,10 @@ fn of_cluster(
                 .suggest("a name such as \"service.example.com\", without port or scheme");
         }
     }
+    if roots.is_none() {
+        let path = PathBuf::from(SYSTEM_ROOTS);
+        named.files.push(TlsFile { owner: named.owner, path, span: section.span.clone() });
+    }
     let speaks: &[&str] = match protocol {
         ClusterProtocol::Http1 => &["http/1.1"],
         ClusterProtocol::Http2 => &["h2"],
@@ -225,7 +231,7 @@ fn of_cluster(
     };
     ClusterTls {
         server_name: tls.server_name.as_ref().map(|name| name.value.to_ascii_lowercase().into()),
-        certificate: named.pair((tls.certificate.as_ref(), tls.private_key.as_ref(), None), problems),
+        certificate: named.pair(tls.certificate.as_ref(), tls.private_key.as_ref(), None, problems),
         alpn: alpn(tls.alpn.as_ref(), speaks, problems),
         trust: Trust {
             crl: named.all(tls.crl.as_ref(), problems),

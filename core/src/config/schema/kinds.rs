@@ -48,13 +48,12 @@ words!(AccessLogFormat, "`json` or `text`" {
     "text" => AccessLogFormat::Text,
 });
 
-words!(Protocol, "`auto` or `http1`" {
+words!(Protocol, "`auto`, `http1`, `http2`, `tcp` or `tls-passthrough`" {
     "auto" => Protocol::Auto,
     "http1" => Protocol::Http1,
-} later {
-    "http2": "HTTP/2",
-    "tcp": "forwarding of TCP connections",
-    "tls-passthrough": "routing of TLS connections by server name",
+    "http2" => Protocol::Http2,
+    "tcp" => Protocol::Tcp,
+    "tls-passthrough" => Protocol::TlsPassthrough,
 });
 
 words!(ClusterProtocol, "`http1`, `http2` or `auto`" {
@@ -253,6 +252,8 @@ macro_rules! shorthand {
         }
     };
 }
+
+pub(super) use shorthand;
 
 shorthand!(
     /// A path condition.

@@ -259,11 +259,14 @@ pub enum ForwardClientCert {
 pub struct TlsFile {
     /// The listener or cluster, by its place in the snapshot.
     pub owner: TlsOwner,
-    /// The file; for system roots the word that asks for them.
+    /// The file, absolute; or [`SYSTEM_ROOTS`].
     pub path: PathBuf,
     /// The bytes of the document.
     pub span: Range<usize>,
 }
+
+/// What stands for the system's roots where a file is named.
+pub const SYSTEM_ROOTS: &str = "(system roots)";
 
 /// Whose TLS it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ use super::super::head::{
     Field, Fields, Framing, Known, Method, RequestHead, ResponseHead, TargetForm, Version,
 };
 use super::super::known::Mask;
-pub use forwarded::Forwarding;
+pub use forwarded::{ClientCert, Forwarding};
 
 pub(crate) mod forwarded;
 

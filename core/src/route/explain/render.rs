@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{Explanation, Others, Tunnel};
-use crate::config::snapshot::Cluster;
+use crate::config::snapshot::{Cluster, SendHeader};
 use crate::http::HeaderEdits;
 use crate::http::edits::Line;
 use crate::id::ClusterIndex;
@@ -23,8 +23,11 @@ fn time(time: Duration) -> String {
 }
 
 /// The conditions of a route, one phrase each.
-fn conditions(spec: &RouteSpec) -> Vec<String> {
+fn conditions(spec: &RouteSpec, stream: bool) -> Vec<String> {
     let hosts: Vec<_> = spec.hosts.iter().map(ToString::to_string).collect();
+    if stream {
+        return vec![format!("server name {}", hosts.join(" or "))];
+    }
     let mut conditions = vec![format!("host {}", hosts.join(" or ")), format!("path {}", spec.path)];
     if !spec.methods.is_empty() {
         let methods: Vec<_> = spec.methods.iter().map(|method| text(method)).collect();
@@ -49,6 +52,21 @@ fn retry_words(retry: &Retry) -> Vec<String> {
     ];
     let words = words.into_iter().filter(|(_, set)| *set).map(|(word, _)| word.to_owned());
     words.chain(on.statuses.iter().map(u16::to_string)).collect()
+}
+
+/// The PROXY header that a cluster's endpoints get, in the configuration's words.
+fn header_words(header: &SendHeader) -> String {
+    let values = header.values;
+    let words = [
+        ("authority", values.authority),
+        ("alpn", values.alpn),
+        ("tls", values.tls),
+        ("unique-id", values.unique_id),
+        ("crc32c", values.crc32c),
+    ];
+    let words: Vec<_> = words.into_iter().filter(|(_, set)| *set).map(|(word, _)| word).collect();
+    let with = if words.is_empty() { String::new() } else { format!(" with {}", words.join(", ")) };
+    format!("{}{with}", header.version.label())
 }
 
 /// The edits of a head, one phrase each.
@@ -97,6 +115,7 @@ impl Explanation<'_> {
             })
         });
         let outcome = match (&self.request, self.route) {
+            (_, None) if self.listener.protocol.is_stream() => json!({ "kind": "no_route" }),
             (None, _) => json!({ "kind": "refused", "status": 400 }),
             (_, None) => json!({ "kind": "no_route", "status": 404 }),
             _ => json!({ "kind": "route" }),
@@ -141,6 +160,7 @@ impl Explanation<'_> {
                     "name": &*cluster.name,
                     "share": share,
                     "balance": cluster.balance.label(),
+                    "proxy_protocol": cluster.proxy_protocol.as_ref().map(header_words),
                     "endpoints": endpoints.collect::<Json>(),
                     "timeouts": {
                         "connect_seconds": cluster.timeouts.connect.as_secs_f64(),
@@ -157,7 +177,7 @@ impl Explanation<'_> {
         };
         json!({
             "name": &*route.name,
-            "conditions": conditions(spec),
+            "conditions": conditions(spec, self.is_stream(spec)),
             "clusters": clusters,
             "direct_response": direct,
             "timeout_seconds": route.timeout.map(|timeout| timeout.as_secs_f64()),
@@ -169,14 +189,16 @@ impl Explanation<'_> {
 
     fn write_route(&self, f: &mut fmt::Formatter<'_>, route: &Route, spec: &RouteSpec) -> fmt::Result {
         row(f, "route", &route.name)?;
-        row(f, "", &conditions(spec).join("; "))?;
+        let stream = self.is_stream(spec);
+        row(f, "", &conditions(spec, stream).join("; "))?;
         if let Action::Direct(direct) = &route.action {
             row(f, "answer", &format!("by the proxy: {}, {} bytes", direct.status, direct.body.len()))?;
         }
         for (cluster, share) in self.clusters(&route.action) {
             let mut words = format!("{} ({}", cluster.name, cluster.balance.label());
             if matches!(route.action, Action::Split(_)) {
-                write!(words, ", {:.2} % of requests", share * 100.0)?;
+                let what = if stream { "connections" } else { "requests" };
+                write!(words, ", {:.2} % of {what}", share * 100.0)?;
             }
             row(f, "cluster", &(words + ")"))?;
             for endpoint in &cluster.endpoints {
@@ -192,6 +214,9 @@ impl Explanation<'_> {
                 time(timeouts.idle)
             );
             row(f, "waits", &words)?;
+            if let Some(header) = &cluster.proxy_protocol {
+                row(f, "header", &format!("PROXY {}", header_words(header)))?;
+            }
         }
         row(f, "timeout", &route.timeout.map_or_else(|| "none".to_owned(), time))?;
         let retries = route.retry.as_ref().map_or_else(
@@ -273,29 +298,36 @@ impl fmt::Display for Explanation<'_> {
         let listener = self.listener;
         row(f, "listener", &format!("{} ({}), {}", listener.name, listener.address, self.listener_reason))?;
         let Some(request) = &self.request else {
-            return row(f, "refused", "400: the host or path is malformed");
+            let stream = listener.protocol.is_stream();
+            let words = if stream { "no host name" } else { "400: the host or path is malformed" };
+            return row(f, "refused", words);
         };
-        row(f, "host", &text(&request.host))?;
-        row(f, "path", &text(&request.path))?;
+        let stream = listener.protocol.is_stream();
+        if stream {
+            let name = if request.host.is_empty() { "-".to_owned() } else { text(&request.host) };
+            row(f, "name", &name)?;
+        } else {
+            row(f, "host", &text(&request.host))?;
+            row(f, "path", &text(&request.path))?;
+        }
         if let Some(query) = &request.query {
             row(f, "query", &text(query))?;
         }
         match self.chosen() {
             Some((route, spec)) => {
                 self.write_route(f, route, spec)?;
-                if let Some(tunnel) = self.tunnel() {
+                let tunnel = self.tunnel();
+                if let Some(tunnel) = &tunnel {
                     row(f, "tunnel", &tunnel.words())?;
-                    if tunnel.passes() {
-                        let times = &self.listener.timeouts;
-                        let most = times.tunnel_max.map_or_else(|| "for any time".to_owned(), time);
-                        row(
-                            f,
-                            "",
-                            &format!("idle {}, at most {most}; no other timeout", time(times.tunnel_idle)),
-                        )?;
-                    }
+                }
+                if stream || tunnel.is_some_and(|tunnel| tunnel.passes()) {
+                    let times = &self.listener.timeouts;
+                    let most = times.tunnel_max.map_or_else(|| "for any time".to_owned(), time);
+                    let words = format!("idle {}, at most {most}; no other timeout", time(times.tunnel_idle));
+                    row(f, if stream { "lasts" } else { "" }, &words)?;
                 }
             }
+            None if stream => row(f, "route", "none: the connection is closed")?,
             None => row(f, "route", "none: 404")?,
         }
         self.write_others(f, "also match, but the chosen route comes first because", &self.also)?;

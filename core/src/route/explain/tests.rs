@@ -196,7 +196,7 @@ fn listeners_and_urls() {
     let error = |question: &Question| explain(&snapshot, question).map(drop).unwrap_err().to_string();
     assert_eq!(
         error(&question("ftp://a/", &[])),
-        "the URL's scheme `ftp` is none of http, https, ws and wss"
+        "the URL's scheme `ftp` is none of http, https, ws, wss, tls and tcp"
     );
     let unknown = Question { listener: Some("x".to_owned()), ..question("/", &[]) };
     assert_eq!(error(&unknown), "there is no listener `x`; listeners: web, inner");

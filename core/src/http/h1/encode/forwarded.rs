@@ -1,6 +1,7 @@
 //! What the upstream is told about the client: X-Forwarded-*, Forwarded (RFC 7239), Via, X-Request-Id.
 //!
-//! Invariants: what an untrusted peer said about itself never passes; each list goes out as one line.
+//! Invariants: what an untrusted peer said about itself never passes; each list goes out as one line; what a
+//! peer says of certificates passes by [`ClientCert`] alone, however much its address is trusted.
 //!
 //! HOT: no allocation while the buffer has room, no formatting.
 
@@ -9,6 +10,8 @@ use super::super::super::head::{Known, RequestHead, Version};
 use super::super::super::known::Mask;
 use super::super::super::upgrade::Upgrades;
 use super::line;
+use crate::config::snapshot::ForwardClientCert;
+use crate::tls::PeerIdentity;
 
 /// What is told to the upstream about the client, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +34,38 @@ pub struct Forwarding<'a> {
     pub fallback_host: &'a [u8],
     /// Pass on what these allow of the protocols that the request offers (it offers one of them).
     pub upgrade: Option<&'a Upgrades>,
+    /// What becomes of X-Forwarded-Client-Cert.
+    pub client_cert: ClientCert<'a>,
+}
+
+/// What becomes of X-Forwarded-Client-Cert. By default nothing passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCert<'a> {
+    /// What the client sent passes.
+    pub keep: bool,
+    /// The element for the client's own certificate, which comes last; empty for none.
+    pub own: &'a [u8],
+}
+
+impl<'a> ClientCert<'a> {
+    /// What the setting makes of a connection whose client showed a verified certificate, or none.
+    pub fn new(setting: ForwardClientCert, peer: Option<&'a PeerIdentity>) -> Self {
+        let own = |peer: &'a PeerIdentity| &*peer.forwarded;
+        match (setting, peer) {
+            (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {
+                ClientCert { keep: true, own: &[] }
+            }
+            (ForwardClientCert::AppendForward, Some(peer)) => ClientCert { keep: true, own: own(peer) },
+            (ForwardClientCert::SanitizeSet, Some(peer)) => ClientCert { keep: false, own: own(peer) },
+            (_, None) | (ForwardClientCert::Sanitize, _) => ClientCert::default(),
+        }
+    }
+
+    /// Whether the field is written anew, or left out, instead of being copied.
+    #[inline]
+    pub(crate) fn replaces(&self) -> bool {
+        !self.keep || !self.own.is_empty()
+    }
 }
 
 /// The forwarded fields that are written anew instead of being copied.
@@ -42,6 +77,9 @@ pub(crate) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
             | Known::XForwardedHost.bit()
             | Known::XForwardedOther.bit()
             | Known::Forwarded.bit();
+    }
+    if fwd.client_cert.replaces() {
+        skip |= Known::XForwardedClientCert.bit();
     }
     if fwd.request_id.is_some() && !(fwd.trusted && head.fields.find(Known::XRequestId).is_some()) {
         skip |= Known::XRequestId.bit();
@@ -65,6 +103,9 @@ pub(crate) fn append(
     }
     if missing(Known::XForwardedProto) && wanted(b"x-forwarded-proto") {
         line(out, b"X-Forwarded-Proto", fwd.proto);
+    }
+    if !fwd.client_cert.own.is_empty() && wanted(b"x-forwarded-client-cert") {
+        client_cert(out, bytes, head, &fwd.client_cert);
     }
     let authority = head.authority.of(bytes);
     if fwd.x_forwarded_host
@@ -113,6 +154,22 @@ fn forwarded_for(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, fwd: &Forw
     if begun {
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// One X-Forwarded-Client-Cert line: what the client sent if that passes, then its own certificate.
+fn client_cert(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, cert: &ClientCert<'_>) {
+    out.extend_from_slice(b"X-Forwarded-Client-Cert: ");
+    if cert.keep {
+        for field in head.fields.iter().filter(|field| field.known == Known::XForwardedClientCert) {
+            let value = field.value.of(bytes);
+            if !value.is_empty() {
+                out.extend_from_slice(value);
+                out.push(b',');
+            }
+        }
+    }
+    out.extend_from_slice(cert.own);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// One Forwarded line (RFC 7239 section 4). A further line continues a trusted peer's list.

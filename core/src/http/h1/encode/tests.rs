@@ -1,8 +1,10 @@
 //! Tables of messages as they are written.
 
 use super::*;
+use crate::config::snapshot::ForwardClientCert;
 use crate::http::Upgrades;
 use crate::http::h1::parse::{HeadLimits, Progress, parse_request, parse_response};
+use crate::tls::PeerIdentity;
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes: 4096, uri_bytes: 1024 };
 
@@ -130,6 +132,32 @@ fn the_client_is_told_of() {
         &v6,
         "X-Request-Id: known\r\nX-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: http\r\nForwarded: for=\"[2001:db8::1]\";host=\"a\";proto=http\r\n",
     );
+}
+
+#[test]
+fn client_certificates_pass_only_as_configured() {
+    let own = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n";
+    let theirs =
+        "X-Forwarded-Client-Cert: Hash=1\r\nx-forwarded-client-cert: Hash=2;URI=spiffe://td/evil\r\n";
+    let peer = PeerIdentity { forwarded: b"Hash=ff".as_slice().into(), ..PeerIdentity::default() };
+    let check = |setting, verified: bool, expected: &str| {
+        let client_cert = ClientCert::new(setting, verified.then_some(&peer));
+        for trusted in [false, true] {
+            check_forwarding(theirs, &Forwarding { trusted, client_cert, ..forwarding() }, expected);
+        }
+    };
+    let kept = format!("{theirs}{own}");
+    check(ForwardClientCert::Sanitize, true, own);
+    check(ForwardClientCert::Sanitize, false, own);
+    check(ForwardClientCert::ForwardOnly, true, &kept);
+    check(ForwardClientCert::ForwardOnly, false, own);
+    check(ForwardClientCert::AlwaysForwardOnly, false, &kept);
+    let set = format!("{own}X-Forwarded-Client-Cert: Hash=ff\r\n");
+    check(ForwardClientCert::SanitizeSet, true, &set);
+    check(ForwardClientCert::SanitizeSet, false, own);
+    let added = format!("{own}X-Forwarded-Client-Cert: Hash=1,Hash=2;URI=spiffe://td/evil,Hash=ff\r\n");
+    check(ForwardClientCert::AppendForward, true, &added);
+    check(ForwardClientCert::AppendForward, false, own);
 }
 
 fn edits(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderEdits {

@@ -1,0 +1,451 @@
+//! Handshakes: with clients of listeners that speak TLS, and with endpoints of clusters that do.
+//!
+//! ```text
+//!   receive ──a whole record──> step's turn ──> shown to the library ──> what it wants sent is sent
+//!      ^                                                                     │ in progress
+//!      └─────────────────────────────────────────────────────────────────────┤
+//!                                                       session <──finished──┘
+//! ```
+//!
+//! The library sees one more record at a time, so that the handshake ends at a record's boundary, and what
+//! follows it is left for the session.
+//!
+//! Invariants:
+//! - a failed handshake has sent the alert that fits before its failure is returned;
+//! - handshakes in progress are counted by their listener, steps by their shard.
+//!
+//! Not here: who is trusted and which certificate is shown (the configurations that are passed in).
+
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinion_core::config::snapshot::Ktls;
+use pinion_core::telemetry::tls::{TlsPlace, TlsSide};
+use pinion_core::tls::PeerIdentity;
+use pinion_core::tls::hello::{HelloReader, Progress};
+use pinion_core::tls::reason::TlsReason;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::ConnectionState;
+use rustls::{ClientConfig, Error, HandshakeKind, ProtocolVersion, ServerConfig};
+
+use super::TlsShard;
+use super::engine::{self, Records, record_bytes};
+use super::facts::{Alpn, TlsFacts};
+use super::failure::TlsFailure;
+use super::kernel::probe::kernel;
+use super::session::{Engine, Promoted, Session};
+use crate::net::buffers::Size;
+use crate::net::clock;
+use crate::net::send::{finish_sending, send_all};
+use crate::net::socket::Socket;
+use crate::shard::lease::Lease;
+use crate::shard::link::SharedCount;
+use crate::shard::timer::Lane;
+use crate::sys::buffer::Buffer;
+use crate::sys::ktls;
+
+/// The first bytes of records (RFC 8446 section 5.1): ChangeCipherSpec, alert, handshake, data.
+const RECORD_KINDS: std::ops::RangeInclusive<u8> = 20..=23;
+/// A fatal alert in plain text: where the library gives up on the first message without one.
+const DECODE_ERROR: &[u8] = &[21, 3, 3, 0, 2, 2, 50];
+/// The answer to an HTTP request without TLS.
+const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+content-length: 52\r\nconnection: close\r\n\r\nThe client sent an HTTP request to an HTTPS server.\n";
+/// How much more of such a client is read and thrown away.
+const PLAIN_HTTP_BYTES: usize = 64 * 1024;
+
+/// What the peer has shown of itself.
+pub(crate) struct Shown<'a> {
+    /// Its certificates, its own first; verified, or those of the session that is resumed.
+    pub(crate) chain: &'a [CertificateDer<'static>],
+    /// The name that the client has asked for.
+    pub(crate) sni: Option<&'a str>,
+    /// An earlier session is resumed.
+    pub(crate) resumed: bool,
+}
+
+/// What a listener demands of handshakes, beside what the library's configuration says.
+pub(crate) struct Terms<'a> {
+    /// How long one may take.
+    pub(crate) timeout: Duration,
+    /// Those in progress on the listener, all shards.
+    pub(crate) handshakes: &'a Arc<SharedCount>,
+    /// How many may be.
+    pub(crate) handshakes_max: u64,
+    /// When records are handed to the kernel.
+    pub(crate) ktls: Ktls,
+}
+
+/// A handshake's place in its listener's count, given up on drop.
+struct InProgress<'a>(&'a SharedCount, &'a TlsShard);
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.give();
+        self.1.stats.tls.handshaking.dec();
+    }
+}
+
+/// Becomes the server of a client on `socket`; `early` are bytes that were received already. Takes the lane
+/// `Read` for its time. `identify` reads the client's certificates; what it refuses is no connection.
+///
+/// # Errors
+///
+/// Why there is no TLS now; the client has been told, and the socket is to be closed.
+pub(crate) async fn accept(
+    shard: &Rc<TlsShard>,
+    socket: &Socket,
+    early: Option<Buffer>,
+    lease: &Lease,
+    config: Arc<ServerConfig>,
+    terms: &Terms<'_>,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
+) -> Result<Arc<TlsFacts>, TlsFailure> {
+    let begun = clock::now();
+    lease.cut_both(Lane::Read, begun.after(terms.timeout), socket);
+    let made = serve(shard, socket, early, config, terms, identify).await;
+    let late = lease.disarm(Lane::Read).is_some();
+    let made = match made {
+        Err(failure) if late && failure.reason == TlsReason::Gone => Err(TlsReason::TimedOut.into()),
+        other => other,
+    };
+    count(shard, TlsSide::Downstream, begun, &made);
+    made
+}
+
+async fn serve(
+    shard: &Rc<TlsShard>,
+    socket: &Socket,
+    early: Option<Buffer>,
+    config: Arc<ServerConfig>,
+    terms: &Terms<'_>,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
+) -> Result<Arc<TlsFacts>, TlsFailure> {
+    if !terms.handshakes.try_take(terms.handshakes_max) {
+        return Err(TlsReason::TooMany.into());
+    }
+    shard.stats.tls.handshaking.inc();
+    let _counted = InProgress(terms.handshakes, shard);
+    prepare(socket, terms.ktls)?;
+    let mut pump = Pump::new(shard, socket, early)?;
+    let sni = pump.hello().await?;
+    let mut conn = UnbufferedServerConnection::new(config)?;
+    pump.run(&mut conn).await?;
+    let facts = Arc::new(facts(&conn, sni, identify)?);
+    settle(shard, socket, Engine::Server(Box::new(conn)), facts, terms.ktls, pump.inc).await
+}
+
+/// Becomes the client of the endpoint on `socket`, which must be `name`. How long that may take is the
+/// caller's business: it cuts the socket.
+///
+/// # Errors
+///
+/// Why there is no TLS now; the endpoint has been told, and the socket is to be closed.
+pub(crate) async fn connect(
+    shard: &Rc<TlsShard>,
+    socket: &Socket,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    ktls: Ktls,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
+) -> Result<Arc<TlsFacts>, TlsFailure> {
+    let begun = clock::now();
+    shard.stats.tls.handshaking.inc();
+    let made = ask(shard, socket, config, name, ktls, identify).await;
+    shard.stats.tls.handshaking.dec();
+    count(shard, TlsSide::Upstream, begun, &made);
+    made
+}
+
+async fn ask(
+    shard: &Rc<TlsShard>,
+    socket: &Socket,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    ktls: Ktls,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
+) -> Result<Arc<TlsFacts>, TlsFailure> {
+    let sni = match &name {
+        ServerName::DnsName(name) => Some(name.as_ref().into()),
+        _ => None,
+    };
+    let mut conn = UnbufferedClientConnection::new(config, name)?;
+    prepare(socket, ktls)?;
+    let mut pump = Pump::new(shard, socket, None)?;
+    pump.run(&mut conn).await?;
+    let facts = Arc::new(facts(&conn, sni, identify)?);
+    settle(shard, socket, Engine::Client(Box::new(conn)), facts, ktls, pump.inc).await
+}
+
+/// Puts the finished handshake's session under the socket.
+async fn settle(
+    shard: &Rc<TlsShard>,
+    socket: &Socket,
+    engine: Engine,
+    facts: Arc<TlsFacts>,
+    ktls: Ktls,
+    early: Buffer,
+) -> Result<Arc<TlsFacts>, TlsFailure> {
+    let place = match ktls {
+        Ktls::Off => TlsPlace::Off,
+        Ktls::Auto | Ktls::On => kernel().place(ktls, facts.version, facts.suite),
+    };
+    socket.secure(Session::new(engine, facts.clone(), place, shard, early));
+    if ktls == Ktls::On
+        && let Some(session) = socket.session()
+    {
+        // Data may ride behind the handshake's last message, cut anywhere.
+        while session.promote(socket) == Promoted::Part {
+            socket.raw_readable().await?;
+        }
+    }
+    Ok(facts)
+}
+
+/// The kernel must know of it before the peer can end its direction.
+fn prepare(socket: &Socket, ktls: Ktls) -> Result<(), TlsFailure> {
+    if ktls == Ktls::On && kernel().refusal().is_none() && ktls::install(socket.as_fd()).is_err() {
+        return Err(TlsReason::Kernel.into());
+    }
+    Ok(())
+}
+
+fn count(
+    shard: &Rc<TlsShard>,
+    side: TlsSide,
+    begun: pinion_core::time::Instant,
+    made: &Result<Arc<TlsFacts>, TlsFailure>,
+) {
+    let stats = &shard.stats.tls;
+    match made {
+        Ok(facts) => {
+            let version = usize::from(facts.version == ProtocolVersion::TLSv1_3);
+            stats.handshakes[side as usize][version][usize::from(facts.resumed)].inc();
+            stats.duration[side as usize].record(clock::now().since(begun).as_nanos() as u64);
+        }
+        Err(failure) => {
+            stats.failures[side as usize][failure.reason.index()].inc();
+            tracing::debug!(side = side.label(), reason = failure.label(), %failure, "a TLS handshake failed");
+        }
+    }
+}
+
+fn facts<C: Records>(
+    conn: &C,
+    sni: Option<Box<str>>,
+    identify: impl FnOnce(Shown<'_>) -> Result<Option<PeerIdentity>, Error>,
+) -> Result<TlsFacts, TlsFailure> {
+    let common = conn.common();
+    let (Some(version), Some(suite)) = (common.protocol_version(), common.negotiated_cipher_suite()) else {
+        return Err(TlsReason::Internal.into());
+    };
+    let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
+    let peer = match common.peer_certificates() {
+        Some(chain) => identify(Shown { chain, sni: sni.as_deref(), resumed })?,
+        None => None,
+    };
+    Ok(TlsFacts {
+        version,
+        suite,
+        group: common.negotiated_key_exchange_group().map(|group| group.name()),
+        alpn: common.alpn_protocol().map(Alpn::of),
+        sni,
+        resumed,
+        peer,
+    })
+}
+
+/// A handshake's bytes.
+struct Pump<'a> {
+    shard: &'a Rc<TlsShard>,
+    socket: &'a Socket,
+    /// Received and not done with.
+    inc: Buffer,
+    /// How many of them the library has been shown.
+    shown: usize,
+    /// What the library wants sent.
+    out: Buffer,
+    /// Something was sent, after which records may have to be encrypted.
+    spoken: bool,
+}
+
+/// What the library needs to go on.
+enum Need {
+    /// To be asked again.
+    Nothing,
+    /// The next record.
+    Record,
+    /// Nothing ever: the handshake is finished.
+    Finished,
+}
+
+impl<'a> Pump<'a> {
+    fn new(shard: &'a Rc<TlsShard>, socket: &'a Socket, early: Option<Buffer>) -> Result<Self, TlsFailure> {
+        let take = || shard.buffers.take(Size::Small).ok_or(TlsReason::Memory);
+        let inc = match early {
+            Some(early) => early,
+            None => take()?,
+        };
+        Ok(Pump { shard, socket, inc, shown: 0, out: take()?, spoken: false })
+    }
+
+    /// Waits for the whole ClientHello, for the name in it. One that can't be read is left to the library, which
+    /// answers it.
+    async fn hello(&mut self) -> Result<Option<Box<str>>, TlsFailure> {
+        if self.inc.unread().is_empty() {
+            self.receive().await?;
+        }
+        self.is_tls().await?;
+        let mut reader = HelloReader::new();
+        loop {
+            match reader.read(self.inc.unread()) {
+                Ok(Progress::Complete(hello)) => return Ok(hello.server_name),
+                Ok(Progress::Partial) => self.receive().await?,
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Tells other protocols from TLS by the first byte; an HTTP client gets an answer that it can read.
+    async fn is_tls(&mut self) -> Result<(), TlsFailure> {
+        let Some(first) = self.inc.unread().first() else {
+            return Err(TlsReason::Gone.into());
+        };
+        if RECORD_KINDS.contains(first) {
+            return Ok(());
+        }
+        if !first.is_ascii_uppercase() {
+            return Err(TlsReason::NotTls.into());
+        }
+        self.out.clear();
+        self.out.as_vec().extend_from_slice(PLAIN_HTTP_ANSWER);
+        self.send().await?;
+        finish_sending(self.socket);
+        // What it still sends is read, so that no reset destroys the answer.
+        let mut read = 0;
+        while read < PLAIN_HTTP_BYTES {
+            self.inc.clear();
+            match self.receive().await {
+                Ok(()) => read += self.inc.unread().len(),
+                Err(_) => break,
+            }
+        }
+        Err(TlsReason::PlainHttp.into())
+    }
+
+    /// Runs the handshake of `conn` to its end.
+    async fn run<C: Records>(&mut self, conn: &mut C) -> Result<(), TlsFailure> {
+        loop {
+            let need = match self.turn(conn) {
+                Ok(need) => need,
+                Err(error) => {
+                    engine::drain(conn, self.out.as_vec());
+                    if self.out.unread().is_empty() && !self.spoken {
+                        self.out.as_vec().extend_from_slice(DECODE_ERROR);
+                    }
+                    // The peer may be gone: what was wrong is known anyway.
+                    let _ = self.send().await;
+                    return Err(error.into());
+                }
+            };
+            match need {
+                Need::Nothing => {}
+                Need::Record => {
+                    self.send().await?;
+                    self.next_record().await?;
+                    self.shard.steps.enter().await;
+                }
+                // Part of another message behind the last one.
+                Need::Finished if self.shown > 0 => return Err(TlsReason::Protocol.into()),
+                Need::Finished => return self.send().await,
+            }
+        }
+    }
+
+    /// Shows the library what it may see.
+    fn turn<C: Records>(&mut self, conn: &mut C) -> Result<Need, rustls::Error> {
+        let status = conn.process(&mut self.inc.unread_mut()[..self.shown]);
+        let taken = status.discard;
+        let state = status.state?;
+        let mut blocked = false;
+        let need = match state {
+            ConnectionState::EncodeTlsData(data) => {
+                engine::encode(data, self.out.as_vec());
+                Need::Nothing
+            }
+            ConnectionState::TransmitTlsData(sent) => {
+                sent.done();
+                Need::Nothing
+            }
+            ConnectionState::WriteTraffic(_) => {
+                blocked = true;
+                Need::Finished
+            }
+            ConnectionState::BlockedHandshake => Need::Record,
+            // The peer has finished and ended at once.
+            ConnectionState::PeerClosed | ConnectionState::Closed => {
+                return Err(rustls::Error::AlertReceived(rustls::AlertDescription::CloseNotify));
+            }
+            _ => return Err(rustls::Error::General("data before the handshake's end".into())),
+        };
+        self.inc.take(taken);
+        self.shown -= taken;
+        // The library may send before the handshake is over; nobody here does.
+        if blocked && conn.common().is_handshaking() {
+            return Ok(Need::Record);
+        }
+        Ok(need)
+    }
+
+    /// Has one more record to be shown.
+    async fn next_record(&mut self) -> Result<(), TlsFailure> {
+        loop {
+            let rest = &self.inc.unread()[self.shown..];
+            if rest.first().is_some_and(|kind| !RECORD_KINDS.contains(kind)) {
+                return Err(TlsReason::NotTls.into());
+            }
+            if let Some(record) = record_bytes(rest)
+                && record <= rest.len()
+            {
+                self.shown += record;
+                return Ok(());
+            }
+            self.receive().await?;
+        }
+    }
+
+    /// Receives more.
+    async fn receive(&mut self) -> Result<(), TlsFailure> {
+        if self.inc.room() == 0 {
+            self.inc.compact();
+        }
+        if self.inc.room() == 0 {
+            if self.inc.capacity() >= Size::Large.bytes() {
+                return Err(TlsReason::Protocol.into());
+            }
+            let mut larger = self.shard.buffers.take(Size::Large).ok_or(TlsReason::Memory)?;
+            larger.as_vec().extend_from_slice(self.inc.unread());
+            self.inc = larger;
+        }
+        let inc = std::mem::replace(&mut self.inc, Buffer::stand_in());
+        let (result, inc) = self.socket.recv(inc).await;
+        self.inc = inc;
+        match result? {
+            0 => Err(TlsReason::Gone.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what the library wants sent.
+    async fn send(&mut self) -> Result<(), TlsFailure> {
+        self.spoken |= !self.out.unread().is_empty();
+        let out = std::mem::replace(&mut self.out, Buffer::stand_in());
+        let (sent, out) = send_all(self.socket, out, |_| ()).await;
+        self.out = out;
+        Ok(sent?)
+    }
+}
