@@ -32,6 +32,7 @@ impl Back<'_> {
     /// Passes an interim head on.
     pub(super) async fn interim(&self, bytes: &[u8], head: &ResponseHead) -> Result<(), Fault> {
         if let Some(stream) = self.stream {
+            stream.ready().await.map_err(StreamFault::downstream)?;
             let sent = stream.send_head(false, |encoder, out| {
                 h2::head::encode_interim(encoder, out, bytes, head);
             });
@@ -54,6 +55,7 @@ impl Back<'_> {
         let edits = &route.response_headers;
         if let Some(stream) = self.stream {
             let over = content.is_empty() && matches!(behind, Behind::End);
+            stream.ready().await.map_err(StreamFault::downstream)?;
             let sent = stream.send_head(over, |encoder, out| {
                 h2::head::encode_response(encoder, out, bytes, head, edits, frame.framing);
             });
