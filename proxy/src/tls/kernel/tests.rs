@@ -112,7 +112,7 @@ fn kernel_tls_takes_over_behind_data_that_rides_on_the_handshake() {
                     ktls: Ktls::On,
                 };
                 let config = Arc::new(made.server);
-                accept(&shard, &socket, None, &lease, config, &terms, |_| None).await.unwrap();
+                accept(&shard, &socket, None, &lease, config, &terms, |_| Ok(None)).await.unwrap();
                 assert!(in_kernel(&socket), "cut {cut}");
                 assert!(receive(&shard, &socket, message.len(), Size::Small).await == message, "cut {cut}");
                 let mut peer = joined(peer, &shard).await;
