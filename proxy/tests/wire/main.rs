@@ -40,6 +40,7 @@ mod reuse;
 mod routing;
 mod timeouts;
 mod tls;
+mod tls_example;
 mod tls_identity;
 mod tls_rotation;
 mod tunnel_ends;
