@@ -262,7 +262,7 @@ impl Listener {
         match self.protocol {
             Protocol::TlsPassthrough => true,
             Protocol::Tcp => self.tls.is_some(),
-            Protocol::Auto | Protocol::Http1 => false,
+            Protocol::Auto | Protocol::Http1 | Protocol::Http2 => false,
         }
     }
 
