@@ -182,7 +182,8 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
         let parked = Parked::fresh(fd, id, clock::now());
         match colder_shard(shard) {
             Some(to) => {
-                connection::hand_on(shard, to, parked, counted);
+                // With a full inbox it is closed.
+                drop(connection::hand_on(shard, to, Box::new(parked), counted));
             }
             None => connection::adopt(shard, parked, counted),
         }

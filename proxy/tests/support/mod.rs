@@ -464,6 +464,15 @@ impl Metrics {
         self.0.iter().filter(|(found, of, _)| found == name && has(of)).map(|(_, _, value)| value).sum()
     }
 
+    /// The values that a label of `name` has.
+    pub fn labels(&self, name: &str, label: &str) -> Vec<String> {
+        let of_name = self.0.iter().filter(|(found, ..)| found == name);
+        let mut values: Vec<_> = of_name.filter_map(|(_, labels, _)| labels.get(label).cloned()).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+
     /// Whether there is a sample of that name.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(found, ..)| found == name)

@@ -107,7 +107,9 @@ pub(super) async fn converse(
     let mut uploading = true;
     poll_fn(|cx| {
         lease.wait_here(cx);
-        if let Some(fault) = fired(lease, !exchange.borrow().awaits_response()) {
+        // Not in the condition: the borrow would last as long as the block.
+        let answering = !exchange.borrow().awaits_response();
+        if let Some(fault) = fired(lease, answering) {
             if fault == Fault::ClientGone {
                 exchange.borrow_mut().on_downstream_closed();
             }
