@@ -65,7 +65,7 @@ pub(crate) async fn serve(shard: &Shard, mut connection: Box<Downstream>) {
 async fn server_name(shard: &Shard, connection: &mut Downstream) -> Result<Option<Box<str>>, Option<Fault>> {
     let listener = &connection.view.listener;
     if listener.protocol != Protocol::TlsPassthrough {
-        return Ok(None);
+        return Ok(connection.tls.as_ref().and_then(|tls| tls.sni.clone()));
     }
     let deadline = connection.accepted.after(listener.timeouts.header);
     let mut reader = HelloReader::new();
