@@ -49,7 +49,7 @@ const CORE_MAY_USE: [&str; 15] = [
     "toml_edit",
 ];
 /// What the tests of `core` may use besides.
-const CORE_TESTS_MAY_USE: [&str; 3] = ["httparse", "proptest", "tempfile"];
+const CORE_TESTS_MAY_USE: [&str; 4] = ["fluke-hpack", "httparse", "proptest", "tempfile"];
 
 /// What may not be in `core`, not even through others: runtimes, sockets, protocol stacks, randomness.
 const CORE_MAY_NOT_HOLD: [&str; 12] = [

@@ -93,6 +93,16 @@ fn a_listeners_cluster_takes_what_no_route_takes() {
 }
 
 #[test]
+fn where_tls_ends_names_are_seen_too() {
+    let text = "listeners = [{ name = \"l\", address = \"127.0.0.1:1\", protocol = \"tcp\", cluster = \"c\", tls = { certificate = \"c\", private_key = \"k\" } }]\n\
+                clusters = [{ name = \"c\", endpoints = [\"127.0.0.1:9\"] }, { name = \"d\", endpoints = [\"127.0.0.1:8\"] }]\n\
+                routes = [{ sni = [\"d.example\"], cluster = \"d\" }]";
+    let snapshot = taken(text);
+    assert!(snapshot.listeners[0].sees_names());
+    assert_eq!(route(&snapshot, 0, "d.example"), Some("tls d.example"));
+}
+
+#[test]
 fn routes_that_can_not_be() {
     let means_nothing = "means nothing for connections that are passed on";
     for (key, at) in [
@@ -129,6 +139,13 @@ fn routes_that_can_not_be() {
         &[("[[routes]]", "tie")],
     );
     check(&with(&["listeners = [\"db\"]\ncluster = \"b\""]), &[("\"a\"", "tie")]);
+    check(
+        &with(&["sni = [\"a\"]\ncluster = \"b\""]).replace(
+            "\"tls-passthrough\"",
+            "\"tls-passthrough\", tls = { certificate = \"c\", private_key = \"k\" }",
+        ),
+        &[("{ certificate = \"c\", private_key = \"k\" }", "has none of its own … `protocol = \"tcp\"`")],
+    );
     let only = "listeners = [{ name = \"l\", address = \"127.0.0.1:1\", protocol = \"tcp\" }]\n\
                 clusters = [{ name = \"c\", endpoints = [\"127.0.0.1:9\"] }]\n";
     check(

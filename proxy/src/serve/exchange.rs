@@ -122,7 +122,8 @@ pub(crate) async fn proxy(
     };
     let named = cluster.tls.as_ref().is_some_and(|tls| tls.names_by_request());
     let host = if named { Host::of(trip) } else { Host::default() };
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host: host.as_str() };
+    let mut want =
+        Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host: host.as_str() };
     let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;

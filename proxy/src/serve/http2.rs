@@ -19,13 +19,15 @@ use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::http::{Framing, Method};
 use pinion_core::telemetry::{Phase, Side};
 
-use super::connection::Next;
+use super::connection::{Next, hand_on, park};
 use super::downstream::{Downstream, View};
 use super::record::{Seen, record};
 use super::request::{Call, attend, finish};
-use crate::h2::server::{self, NewRequest, Start};
+use crate::h2::moving::Resting;
+use crate::h2::server::{self, NewRequest, Served, Start};
 use crate::h2::session::Settings;
 use crate::net::clock;
+use crate::net::parked::ParkedProtocol;
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
@@ -33,7 +35,7 @@ use crate::shard::tables::Tables;
 /// The connection that streams share, as the tables in force see it.
 pub(crate) struct Front {
     /// Holds the connection's place in the counts.
-    _first: Rc<Downstream>,
+    first: Rc<Downstream>,
     current: RefCell<Rc<Downstream>>,
 }
 
@@ -41,7 +43,7 @@ impl Front {
     // ALLOC: once a connection.
     pub(crate) fn new(connection: Box<Downstream>) -> Rc<Self> {
         let first: Rc<Downstream> = Rc::from(connection);
-        Rc::new(Front { current: RefCell::new(first.clone()), _first: first })
+        Rc::new(Front { current: RefCell::new(first.clone()), first: first })
     }
 
     /// The connection as `tables` see it, and whether they still name its listener.
@@ -62,14 +64,48 @@ impl Front {
     }
 }
 
-/// Serves a client's connection until it ends.
-pub(crate) async fn connection(shard: &Rc<Shard>, mut connection: Box<Downstream>) {
-    let inbuf = connection.inbuf.take();
+/// Serves a client's connection that came from another shard.
+pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>, resting: Option<Box<Resting>>) {
+    let shard = shard.clone();
+    crate::net::spawn(async move { serve_from(&shard, connection, resting).await });
+}
+
+/// Serves a client's connection that begins to speak HTTP/2 until it ends, here or on a shard that has less to do.
+pub(crate) async fn connection(shard: &Rc<Shard>, connection: Box<Downstream>) {
+    if let Some(to) = shard.h2.placement.beginning(shard)
+        && let Ok((parked, counted)) = park(shard, &connection, ParkedProtocol::Http2Fresh)
+        && hand_on(shard, to, parked, counted).is_ok()
+    {
+        return;
+    }
+    serve_from(shard, connection, None).await;
+}
+
+async fn serve_from(shard: &Rc<Shard>, mut connection: Box<Downstream>, mut resting: Option<Box<Resting>>) {
+    let mut inbuf = connection.inbuf.take();
     let (socket, listener) = (connection.socket.clone(), connection.view.listener.clone());
     let front = Front::new(connection);
-    let on_request = |request| shard.h2.serve(shard, front.clone(), request);
-    let start = Start::Fresh(limits(&listener));
-    server::serve_connection(shard, socket, settings(&listener), start, inbuf, on_request).await;
+    loop {
+        let on_request = |request| shard.h2.serve(shard, front.clone(), request);
+        let start = match resting {
+            Some(resting) => Start::Resumed(resting),
+            None => Start::Fresh(limits(&listener)),
+        };
+        let (socket, settings) = (socket.clone(), settings(&listener));
+        let served = server::serve_connection(shard, socket, settings, start, inbuf, on_request).await;
+        let Served::Moved { to, resting: there } = served else {
+            return;
+        };
+        let back = match park(shard, &front.first, ParkedProtocol::Http2(there)) {
+            Ok((parked, counted)) => hand_on(shard, to, parked, counted).err().map(|parked| parked.protocol),
+            Err(protocol) => Some(protocol),
+        };
+        let Some(ParkedProtocol::Http2(back)) = back else {
+            return;
+        };
+        // That shard takes none at present.
+        (inbuf, resting) = (None, Some(back));
+    }
 }
 
 /// Serves one request. `lease` has its deadlines.

@@ -12,6 +12,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pinion_core::config::snapshot::Protocol;
 use pinion_core::fault::Fault;
 use pinion_core::http::RequestView;
 use pinion_core::route::{Action, Route};
@@ -63,7 +64,7 @@ pub(crate) async fn serve(shard: &Shard, mut connection: Box<Downstream>) {
 /// The name that the client asks for, where its listener looks at the ClientHello, which stays in the buffer.
 async fn server_name(shard: &Shard, connection: &mut Downstream) -> Result<Option<Box<str>>, Option<Fault>> {
     let listener = &connection.view.listener;
-    if !listener.protocol.sees_names() {
+    if listener.protocol != Protocol::TlsPassthrough {
         return Ok(None);
     }
     let deadline = connection.accepted.after(listener.timeouts.header);

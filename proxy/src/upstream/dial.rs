@@ -107,8 +107,7 @@ async fn make(shard: &Shard, to: &Dial<'_>, socket: &Socket) -> Result<Spoken, F
     };
     let name = tls.name(&to.endpoint.address, to.host).ok_or(Fault::UpstreamTls)?;
     let context = tls.current();
-    let asked = name.clone();
-    let admit = |shown: Shown<'_>| context.admit(shown, &asked);
+    let admit = |shown: Shown<'_>| context.admit(shown);
     // ALLOC: once a connection, so that requests are no larger for it.
     let shaken = handshake::connect(&shard.tls, socket, context.config.clone(), name, context.ktls, admit);
     let facts = Box::pin(shaken).await.map_err(|_| Fault::UpstreamTls)?;

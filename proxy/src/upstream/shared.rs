@@ -203,7 +203,14 @@ async fn run(
     opening: Rc<Opening>,
 ) {
     let lease = shard.slots.lease();
-    let to = Dial { cluster: &cluster, endpoint: &endpoint, until: Instant::NEVER, client: None, preface: &[], host: &opening.host };
+    let to = Dial {
+        cluster: &cluster,
+        endpoint: &endpoint,
+        until: Instant::NEVER,
+        client: None,
+        preface: &[],
+        host: &opening.host,
+    };
     let dialled = dial::dial(&shard, &lease, &to).await;
     drop(lease);
     endpoint.shared.opening.borrow_mut().retain(|other| !Rc::ptr_eq(other, &opening));

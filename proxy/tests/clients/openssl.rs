@@ -1,7 +1,7 @@
 //! `openssl s_client`: versions of TLS, certificates by SNI, ALPN, resumption in both versions and across connections,
 //! client certificates, KeyUpdate.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};

@@ -17,8 +17,8 @@ use crate::route::{Action, Conflict, HostMatch, Retry, RetryOn, Route, RouteSpec
 /// The names that routes may use, each with the place of its first definition.
 pub(super) struct Names<'a> {
     listeners: HashMap<&'a str, ListenerIndex>,
-    /// By [`ListenerIndex`].
-    protocols: Box<[Protocol]>,
+    /// What each speaks and whether it sees server names, by [`ListenerIndex`].
+    protocols: Box<[(Protocol, bool)]>,
     clusters: HashMap<&'a str, ClusterIndex>,
     /// Clusters that some route names.
     used: HashSet<ClusterIndex>,
@@ -76,24 +76,29 @@ impl<'a> Names<'a> {
                 clusters.entry(name.value.as_str()).or_insert(ClusterIndex(place as u32));
             }
         }
-        let protocols = document.listeners.iter().map(|listener| listener.value.protocol.value).collect();
+        let protocols = document.listeners.iter().map(|listener| {
+            let protocol = listener.value.protocol.value;
+            let passing = protocol == Protocol::TlsPassthrough;
+            (protocol, passing || (protocol == Protocol::Tcp && listener.value.tls.is_some()))
+        });
+        let protocols = protocols.collect();
         Names { listeners, protocols, clusters, used: HashSet::new() }
     }
 
-    /// What the listener of that name speaks.
-    pub(super) fn protocol(&self, name: &At<String>) -> Option<Protocol> {
+    /// What the listener of that name speaks, and whether it sees server names.
+    pub(super) fn protocol(&self, name: &At<String>) -> Option<(Protocol, bool)> {
         let index = self.listeners.get(name.value.as_str())?;
         self.protocols.get(index.index()).copied()
     }
 
-    fn speaking(&self, wanted: impl Fn(Protocol) -> bool) -> Box<[ListenerIndex]> {
-        let all = self.protocols.iter().enumerate().filter(|(_, protocol)| wanted(**protocol));
+    fn speaking(&self, wanted: impl Fn(&(Protocol, bool)) -> bool) -> Box<[ListenerIndex]> {
+        let all = self.protocols.iter().enumerate().filter(|(_, protocol)| wanted(protocol));
         all.map(|(place, _)| ListenerIndex(place as u32)).collect()
     }
 
-    /// Listeners that pass TLS on.
-    pub(super) fn passing_tls(&self) -> Box<[ListenerIndex]> {
-        self.speaking(Protocol::sees_names)
+    /// Listeners that see server names.
+    pub(super) fn seeing_names(&self) -> Box<[ListenerIndex]> {
+        self.speaking(|(_, sees_names)| *sees_names)
     }
 
     pub(super) fn cluster(&mut self, name: &At<String>, problems: &mut Problems) -> Option<ClusterIndex> {
@@ -117,7 +122,7 @@ impl<'a> Names<'a> {
         list: Option<&At<Vec<At<String>>>>,
         problems: &mut Problems,
     ) -> Option<Box<[ListenerIndex]>> {
-        let Some(list) = list else { return Some(self.speaking(|protocol| !protocol.is_stream())) };
+        let Some(list) = list else { return Some(self.speaking(|(protocol, _)| !protocol.is_stream())) };
         conditions::not_empty(list, "listeners", "every listener", problems)?;
         let mut found = Vec::with_capacity(list.value.len());
         let mut whole = true;
@@ -216,7 +221,7 @@ fn http_listeners(
     }
     let mut fits = true;
     for name in list.into_iter().flat_map(|list| &list.value) {
-        if names.protocol(name).is_some_and(Protocol::is_stream) {
+        if names.protocol(name).is_some_and(|(protocol, _)| protocol.is_stream()) {
             fits = false;
             problems
                 .error(

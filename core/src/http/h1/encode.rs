@@ -296,17 +296,13 @@ fn append_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
 fn body_fields(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::None | Framing::UntilClose => {}
-        Framing::Length(length) => length_field(out, length),
+        Framing::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
-}
-
-/// Content-Length.
-#[inline]
-pub(crate) fn length_field(out: &mut Vec<u8>, length: u64) {
-    out.extend_from_slice(b"Content-Length: ");
-    decimal(out, length);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Connection and Upgrade of a message that offers or takes these protocols.
@@ -337,8 +333,9 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends a number.
 #[inline]
-fn decimal(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn decimal(out: &mut Vec<u8>, number: u64) {
     // 2^64 has 20 digits.
     let mut text = [0; 20];
     let mut start = text.len();

@@ -103,6 +103,12 @@ impl KernelTls {
         self.rekey
     }
 
+    /// Whether it calls a socket readable that has half a record: with io_uring each such socket then costs a
+    /// kernel thread until the rest comes.
+    pub(crate) fn reports_half_records(&self) -> bool {
+        self.half_records
+    }
+
     /// Why `ktls = "on"` can't be had.
     pub(crate) fn refusal(&self) -> Option<&'static str> {
         if !self.ulp {
