@@ -262,6 +262,23 @@ impl Stream {
         .await
     }
 
+    /// Waits until what was written before is so far on its way that more may be: before a head, so that slow
+    /// readers do not make heads gather.
+    ///
+    /// # Errors
+    ///
+    /// When the stream can't send any more.
+    pub(crate) async fn ready(&self) -> Result<(), StreamFault> {
+        self.send(&[], false, |_| ()).await
+    }
+
+    /// Takes the stream's state out of the connection, as it is.
+    pub(super) fn dissolve(mut self) -> State {
+        let place = std::mem::replace(&mut self.place, NO_PLACE);
+        self.session.on_ended();
+        self.session.streams.borrow_mut().take(place)
+    }
+
     /// Resets the stream.
     pub(crate) fn reset(self, code: ErrorCode) {
         if let Ok(key) = self.key() {
