@@ -162,6 +162,8 @@ faults! {
     NoRoute: "no_route" Proxy Route 404 "NR" Never Keep "no route matches";
     /// A connection without the PROXY header that its listener requires.
     ProxyHeaderMissing: "proxy_header_missing" Downstream Accept 0 "DPE" Never Abort "PROXY header missing";
+    /// The TLS handshake with a client failed; `pinion_tls_handshake_failures_total` says why.
+    TlsHandshake: "tls_handshake" Downstream Tls 0 "DPE" Never Abort "TLS handshake failed";
     /// A PROXY header that its specification does not allow.
     ProxyHeaderMalformed: "proxy_header_malformed" Downstream Accept 0 "DPE" Never Abort "malformed PROXY header";
     /// A PROXY header whose checksum is wrong.
@@ -180,6 +182,8 @@ faults! {
     HelloTooLarge: "hello_too_large" Downstream Tls 0 "DPE" Never Abort "ClientHello too large";
     /// The ClientHello did not arrive in time.
     HelloTimeout: "hello_timeout" Downstream Tls 0 "DT" Never Abort "ClientHello timed out";
+    /// The TLS handshake with an endpoint failed.
+    UpstreamTls: "upstream_tls" Upstream Pool 503 "UF" Safe Keep "TLS handshake with the upstream failed";
     /// The cluster has no endpoint that may be used.
     NoEndpoint: "no_endpoint" Proxy Choose 503 "UH" Never Keep "no healthy upstream";
     /// The cluster's pending queue is full.

@@ -200,16 +200,6 @@ fn normalize() {
     run("normalize", PATHS, targets::normalize);
 }
 
-#[test]
-fn request_block() {
-    run("request_block", REQUEST_BLOCKS, targets::request_block);
-}
-
-#[test]
-fn response_block() {
-    run("response_block", RESPONSE_BLOCKS, targets::response_block);
-}
-
 /// Bytes recorded in hexadecimal.
 fn recorded(text: &str) -> Vec<u8> {
     let digits: Vec<u8> =
@@ -246,4 +236,14 @@ fn proxy_header() {
         ssl,
     ];
     run("proxy_header", &seeds, targets::proxy_header);
+}
+
+#[test]
+fn request_block() {
+    run("request_block", REQUEST_BLOCKS, targets::request_block);
+}
+
+#[test]
+fn response_block() {
+    run("response_block", RESPONSE_BLOCKS, targets::response_block);
 }

@@ -257,6 +257,15 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Connections that are passed on can be told apart by the name that their clients ask for.
+    pub fn sees_names(&self) -> bool {
+        match self.protocol {
+            Protocol::TlsPassthrough => true,
+            Protocol::Tcp => self.tls.is_some(),
+            Protocol::Auto | Protocol::Http1 | Protocol::Http2 => false,
+        }
+    }
+
     /// Whether forwarded headers from `peer` are believed.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         let peer = peer.to_canonical();
@@ -271,6 +280,8 @@ pub enum Protocol {
     Auto,
     /// HTTP/1.0 and HTTP/1.1.
     Http1,
+    /// HTTP/2 alone.
+    Http2,
     /// Bytes, passed on unread.
     Tcp,
     /// TLS, passed on after a look at the name that the client asks for.
@@ -283,19 +294,25 @@ impl Protocol {
         match self {
             Protocol::Auto => "auto",
             Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
             Protocol::Tcp => "tcp",
             Protocol::TlsPassthrough => "tls-passthrough",
         }
     }
 
+    /// Whether HTTP/1 requests are taken.
+    pub const fn takes_http1(self) -> bool {
+        matches!(self, Protocol::Auto | Protocol::Http1)
+    }
+
+    /// Whether HTTP/2 requests are taken.
+    pub const fn takes_http2(self) -> bool {
+        matches!(self, Protocol::Auto | Protocol::Http2)
+    }
+
     /// Bytes are passed on; requests are not read.
     pub const fn is_stream(self) -> bool {
         matches!(self, Protocol::Tcp | Protocol::TlsPassthrough)
-    }
-
-    /// Server names are seen although nothing is decrypted.
-    pub const fn sees_names(self) -> bool {
-        matches!(self, Protocol::TlsPassthrough)
     }
 }
 

@@ -132,6 +132,8 @@ pub struct ListenerStats {
     pub sent_bytes: Counter,
     /// Connections accepted.
     pub connections_total: Counter,
+    /// Connections of a listener with TLS by how they are secured: not, by the server's certificate, by both.
+    pub secured: [Counter; 3],
     /// Connections open.
     pub connections_active: Gauge,
     /// Connections closed at once because a limit was reached.

@@ -44,16 +44,6 @@ pub fn normalize(bytes: &[u8]) -> bool {
     check_host(bytes) || path
 }
 
-/// Two header blocks of one connection, as requests: see [`http2::blocks`] for how they lie in the bytes.
-pub fn request_block(bytes: &[u8]) -> bool {
-    http2::check_requests(bytes)
-}
-
-/// Two header blocks of one connection, as responses and as trailers.
-pub fn response_block(bytes: &[u8]) -> bool {
-    http2::check_responses(bytes)
-}
-
 /// The beginning of a connection that may be a ClientHello, torn anywhere: read alike, and named in one form.
 pub fn client_hello(bytes: &[u8]) -> bool {
     let whole = HelloReader::new().read(bytes);
@@ -108,4 +98,14 @@ pub fn proxy_header(bytes: &[u8]) -> bool {
         (one, other) => assert_eq!(one, other),
     }
     true
+}
+
+/// Two header blocks of one connection, as requests: see [`http2::blocks`] for how they lie in the bytes.
+pub fn request_block(bytes: &[u8]) -> bool {
+    http2::check_requests(bytes)
+}
+
+/// Two header blocks of one connection, as responses and as trailers.
+pub fn response_block(bytes: &[u8]) -> bool {
+    http2::check_responses(bytes)
 }

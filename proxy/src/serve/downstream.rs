@@ -16,6 +16,7 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
+use crate::tls::facts::TlsFacts;
 
 /// A client's address as text, without allocating.
 #[derive(Clone, Copy)]
@@ -41,6 +42,8 @@ pub(crate) struct Downstream {
     pub(crate) inbuf: Option<Buffer>,
     /// What came before its protocol is done with: it came from another shard, or has passed `open`.
     pub(crate) opened: bool,
+    /// What its handshake came to, if it speaks TLS.
+    pub(crate) tls: Option<Arc<TlsFacts>>,
     /// What its PROXY header said, if it had one.
     pub(crate) proxy: Option<Arc<ProxyFacts>>,
     /// `None` where another value holds the connection's place in the counts.
@@ -107,6 +110,7 @@ impl Downstream {
             quick: 0,
             inbuf: None,
             opened: false,
+            tls: None,
             proxy: None,
             _permit: Some(permit),
         })
@@ -125,6 +129,7 @@ impl Downstream {
             quick: 0,
             inbuf: None,
             opened: true,
+            tls: self.tls.clone(),
             proxy: self.proxy.clone(),
             _permit: None,
         }

@@ -52,6 +52,29 @@ enum Failed {
     Status(usize),
 }
 
+/// A copy of the request's host, for as long as its head is used.
+struct Host {
+    bytes: [u8; 256],
+    len: usize,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host { bytes: [0; 256], len: 0 }
+    }
+}
+
+impl Host {
+    fn of(trip: &Trip) -> Self {
+        Host { bytes: trip.host, len: trip.host_len }
+    }
+
+    /// The host; empty when there is none.
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
 /// A request in hand on an endpoint and its cluster.
 pub(super) struct InHand<'a>(&'a ClusterState, &'a EndpointState);
 
@@ -97,7 +120,10 @@ pub(crate) async fn proxy(
         Some(stream) => Client::Stream(stream),
         None => Client::Socket { socket: &call.connection.socket, half_close },
     };
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, preface };
+    let named = cluster.tls.as_ref().is_some_and(|tls| tls.names_by_request());
+    let host = if named { Host::of(trip) } else { Host::default() };
+    let mut want =
+        Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host: host.as_str() };
     let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;
@@ -159,8 +185,18 @@ async fn attempt(
     endpoint.stats.requests_total.inc();
     let result = match (call.stream, link) {
         (None, Link::Http1(upstream)) => alone(call, trip, route, want, upstream, may_retry_status).await,
-        (_, mut link) => {
-            let result = cross::converse(call, trip, route, &mut link, want.until, may_retry_status).await;
+        (Some(_), Link::Http2(_)) if trip.head.method == Method::Connect => {
+            return Err(Failed::Fault(Fault::MethodUnsupported, Some(place)));
+        }
+        (stream, mut link) => {
+            let result = match (stream, trip.head.method) {
+                (Some(stream), Method::Connect) => cross::switch::connected(call, stream, route),
+                _ => cross::converse(call, trip, route, &mut link, want.until, may_retry_status).await,
+            };
+            if matches!(result, Ok(Responded::Switched)) {
+                // ALLOC: once a tunnel, so that a worker is no larger for it.
+                Box::pin(tunnel::relay(call, &link, want.cluster)).await;
+            }
             cross::release(call, want.cluster, link, result.is_ok());
             result
         }
@@ -211,7 +247,10 @@ async fn alone(
     let fired = (up.or(send), lease.disarm(Lane::Request));
     if matches!(result, Ok(Responded::Switched)) {
         // ALLOC: once a tunnel, so that a seat is no larger for it.
-        Box::pin(tunnel::relay(call, &upstream, cluster)).await;
+        let link = Link::Http1(upstream);
+        Box::pin(tunnel::relay(call, &link, cluster)).await;
+        pool::release(shard, cluster, link, false, call.story.ledger.last());
+        return result;
     }
     let reusable = result.is_ok()
         && fired == (None, None)
@@ -378,9 +417,10 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
     let connection = call.connection;
     let listener = &connection.view.listener;
     let options = &listener.forwarding;
+    let peer = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
     Forwarding {
         peer_ip: connection.text.ip(),
-        proto: b"http",
+        proto: if connection.tls.is_some() { b"https" } else { b"http" },
         trusted: connection.view.trusted,
         x_forwarded_host: options.x_forwarded_host,
         forwarded: options.forwarded,
@@ -388,7 +428,7 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
         request_id: options.request_id.then(|| new_request_id(call, request_id)),
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
         upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
-        client_cert: ClientCert::new(options.client_cert, None),
+        client_cert: ClientCert::new(options.client_cert, peer),
     }
 }
 

@@ -118,11 +118,13 @@ pub(crate) fn record_connection(shard: &Shard, story: &Story, seen: &Whole<'_>) 
     }
     let route = seen.route.as_deref();
     let mut entry = common(story, seen.connection, seen.generation, route);
-    entry.server_name = seen.name.as_bytes();
+    if !seen.name.is_empty() {
+        entry.server_name = seen.name.as_bytes();
+    }
     entry.protocol = match seen.connection.view.listener.protocol {
         Protocol::Tcp => b"TCP",
         Protocol::TlsPassthrough => b"TLS",
-        Protocol::Auto | Protocol::Http1 => b"",
+        Protocol::Auto | Protocol::Http1 | Protocol::Http2 => b"",
     };
     sink.push(&entry);
 }
@@ -136,7 +138,14 @@ fn common<'a>(
 ) -> AccessEntry<'a> {
     let since_epoch = clock::unix_nanos();
     let ago = clock::now().since(story.began).as_nanos() as u64;
+    let tls = connection.tls.as_deref();
+    let peer = tls.and_then(|tls| tls.peer.as_ref());
     AccessEntry {
+        tls_version: tls.map_or(b"", |tls| tls.version_label().as_bytes()),
+        tls_cipher: tls.map_or(b"", |tls| tls.suite_label().as_bytes()),
+        server_name: tls.and_then(|tls| tls.sni.as_deref()).map_or(b"", str::as_bytes),
+        peer_uri: peer.and_then(|peer| peer.uri()).map_or(b"", str::as_bytes),
+        peer_subject: peer.map_or(b"", |peer| peer.subject.as_bytes()),
         start_unix_nanos: since_epoch.saturating_sub(ago),
         generation,
         bytes_in: story.bytes_in,

@@ -12,6 +12,8 @@ pub(crate) struct Trip {
     pub(crate) head: RequestHead,
     pub(crate) response: ResponseHead,
     pub(crate) host: [u8; 256],
+    /// How many bytes the host has.
+    pub(crate) host_len: usize,
     /// The normalised path, when it differs from the received one.
     pub(crate) path: Vec<u8>,
 }
@@ -40,6 +42,7 @@ impl Trips {
                 head: RequestHead::new(),
                 response: ResponseHead::new(),
                 host: [0; 256],
+                host_len: 0,
                 path: Vec::with_capacity(256),
             })
         })

@@ -24,6 +24,7 @@ use super::quantile::buckets;
 use crate::tls::store::Report;
 
 mod http2;
+mod tls;
 
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub(crate) fn render(collected: &Collected<'_>, format: Format) -> String {
     http2::http2(&mut page, &collected.shards);
     log(&mut page, collected);
     tls(&mut page, &collected.tls);
+    tls::tls(&mut page, &collected.shards);
     process(&mut page, collected);
     if format == Format::OpenMetrics {
         page.out.push_str("# EOF\n");
@@ -113,6 +115,13 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
     let all = &collected.listeners;
     page.sums(&names::REQUESTS, all, |stats| stats.requests_total.get());
     page.sums(&names::LISTENER_CONNECTIONS, all, |stats| stats.connections_total.get());
+    page.head(&names::LISTENER_SECURED);
+    for ([listener], shards) in all {
+        for (place, security) in ["plain", "tls", "mutual_tls"].into_iter().enumerate() {
+            let sum = shards.iter().map(|stats| stats.secured[place].get()).sum::<u64>();
+            page.sample(&names::LISTENER_SECURED, &[listener, security], sum);
+        }
+    }
     page.sums(&names::LISTENER_CONNECTIONS_ACTIVE, all, |stats| stats.connections_active.get());
     page.sums(&names::LISTENER_CONNECTIONS_REFUSED, all, |stats| stats.connections_refused.get());
     page.sums(&names::LISTENER_TUNNELS, all, |stats| stats.tunnels_total.get());

@@ -15,6 +15,7 @@ use super::Upstreams;
 use super::shared::{Connections, Spoken};
 use crate::h2::stream::Stream;
 use crate::shard::link::{ShardTables, SharedCount};
+use crate::tls::client::ClientTls;
 
 /// One endpoint on one shard.
 pub(crate) struct EndpointState {
@@ -41,6 +42,8 @@ pub(crate) struct ClusterState {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) endpoints: Box<[Rc<EndpointState>]>,
     pub(crate) stats: Arc<ClusterStats>,
+    /// The TLS to its endpoints; `None` is plain text.
+    pub(crate) tls: Option<Arc<ClientTls>>,
     /// Connections of all shards.
     pub(crate) connections: Arc<SharedCount>,
     /// Waiting requests of all shards.
@@ -72,6 +75,7 @@ impl ClusterState {
         ClusterState {
             endpoints,
             stats: tables.clusters[place].clone(),
+            tls: tables.tls_clusters.get(place).cloned().flatten(),
             connections: tables.cluster_connections[place].clone(),
             waiting: tables.cluster_pending[place].clone(),
             // The limit is the whole proxy's, kept by `waiting`.
@@ -83,7 +87,7 @@ impl ClusterState {
 
     /// A place on a shared connection of any endpoint.
     pub(crate) fn stream(&self) -> Option<(Stream, Rc<EndpointState>)> {
-        self.endpoints.iter().find_map(|endpoint| Some((endpoint.shared.stream()?, endpoint.clone())))
+        self.endpoints.iter().find_map(|endpoint| Some((endpoint.shared.stream(None)?, endpoint.clone())))
     }
 
     /// The endpoint that takes the next request; `avoid` is one that just failed.

@@ -25,6 +25,8 @@ pub(crate) struct Upstream {
     pub(crate) broken: bool,
     /// It tells of one client, and serves nobody else.
     pub(crate) single: bool,
+    /// The host that its endpoint has proved to be, where requests say which it must; else empty.
+    pub(crate) host: Box<str>,
     credit: Credit,
 }
 
@@ -52,11 +54,21 @@ impl Drop for Credit {
 impl Upstream {
     /// A connection that was just made. Boxed, because it goes from hand to hand in every request.
     // ALLOC: once a connection.
-    pub(crate) fn new(socket: Socket, endpoint: Rc<EndpointState>, credit: Credit) -> Box<Self> {
+    pub(crate) fn new(socket: Socket, endpoint: Rc<EndpointState>, credit: Credit, host: &str) -> Box<Self> {
         credit.stats.connections_active.inc();
         endpoint.stats.connections_active.inc();
         let receiver = Receiver::new(socket.clone());
-        Box::new(Upstream { socket, receiver, endpoint, served: 0, broken: false, single: false, credit })
+        let host = host.into();
+        Box::new(Upstream {
+            socket,
+            receiver,
+            endpoint,
+            served: 0,
+            broken: false,
+            single: false,
+            host,
+            credit,
+        })
     }
 
     /// Whether something arrived while nobody waited: the end of the stream, or bytes nobody asked for.

@@ -17,6 +17,8 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
+use crate::tls::facts::Alpn;
+use crate::tls::handshake::{self, Shown};
 
 /// What to connect to, and for how long.
 pub(crate) struct Dial<'a> {
@@ -28,6 +30,8 @@ pub(crate) struct Dial<'a> {
     pub(crate) client: Option<&'a Client<'a>>,
     /// What the connection begins with, before anything else is spoken on it.
     pub(crate) preface: &'a [u8],
+    /// The host that the endpoint must be, where its certificate is verified by the request's.
+    pub(crate) host: &'a str,
 }
 
 /// A connect in progress, on the endpoint's books.
@@ -48,11 +52,7 @@ pub(crate) async fn dial(shard: &Shard, lease: &Lease, to: &Dial<'_>) -> Result<
     endpoint.ledger.borrow_mut().on_connecting();
     let mut connecting = Connecting(endpoint, false);
     cluster.stats.connects_total.inc();
-    let connected = transport(shard, lease, to).await;
-    let made = match connected {
-        Ok(socket) => secure(to, socket).await,
-        Err(fault) => Err(fault),
-    };
+    let made = connected(shard, lease, to).await;
     match made {
         Ok(made) => {
             connecting.1 = true;
@@ -68,43 +68,53 @@ pub(crate) async fn dial(shard: &Shard, lease: &Lease, to: &Dial<'_>) -> Result<
     }
 }
 
-/// Connects the socket.
-async fn transport(shard: &Shard, lease: &Lease, to: &Dial<'_>) -> Result<Socket, Fault> {
+/// Connects the socket and agrees on what is spoken.
+async fn connected(shard: &Shard, lease: &Lease, to: &Dial<'_>) -> Result<(Socket, Spoken), Fault> {
     let begun = clock::now();
     let socket = connect::start(&to.endpoint.address).map_err(|error| local_or_remote(&error))?;
     let deadline = begun.after(to.cluster.cluster.timeouts.connect).min(to.until);
     lease.cut_both(Lane::Up, deadline, &socket);
-    let finish = async {
-        connect::finish(&socket, shard.driver).await?;
-        if to.preface.is_empty() {
-            return Ok(());
-        }
-        send_all(&socket, Buffer::apart(to.preface), |_| ()).await.0
+    let make = make(shard, to, &socket);
+    let made = match to.client {
+        Some(client) => client.unless_gone(lease, &socket, begun, make).await,
+        None => Some(make.await),
     };
-    let finished = match to.client {
-        Some(client) => client.unless_gone(lease, &socket, begun, finish).await,
-        None => Some(finish.await),
-    };
-    match (lease.disarm(Lane::Up), finished) {
+    match (lease.disarm(Lane::Up), made) {
         (Some(Why::Gone), _) | (_, None) => Err(Fault::ClientGone),
         (Some(_), _) if clock::now() >= to.until => Err(Fault::RequestTimeout),
         (Some(_), _) => {
             to.cluster.stats.connect_timeouts.inc();
             Err(Fault::ConnectTimeout)
         }
-        (None, Some(Err(error))) => Err(local_or_remote(&error)),
-        (None, Some(Ok(()))) => Ok(socket),
+        (None, Some(made)) => made.map(|spoken| (socket, spoken)),
     }
 }
 
-/// Agrees on what is spoken. This is the place of the TLS handshake, whose ALPN decides where the cluster's
-/// protocol is `auto`; without TLS it is what the configuration says ("prior knowledge").
-async fn secure(to: &Dial<'_>, socket: Socket) -> Result<(Socket, Spoken), Fault> {
-    let spoken = match to.cluster.cluster.protocol {
-        ClusterProtocol::Http2 => Spoken::Http2,
-        ClusterProtocol::Http1 | ClusterProtocol::Auto => Spoken::Http1,
+/// Waits for the connection, sends what it begins with, and agrees on what is spoken: by TLS (ALPN), else it is what
+/// the configuration says ("prior knowledge").
+async fn make(shard: &Shard, to: &Dial<'_>, socket: &Socket) -> Result<Spoken, Fault> {
+    connect::finish(socket, shard.driver).await.map_err(|error| local_or_remote(&error))?;
+    if !to.preface.is_empty() {
+        let sent = send_all(socket, Buffer::apart(to.preface), |_| ()).await.0;
+        sent.map_err(|_| Fault::ConnectFailed)?;
+    }
+    let protocol = to.cluster.cluster.protocol;
+    let Some(tls) = &to.cluster.tls else {
+        return Ok(match protocol {
+            ClusterProtocol::Http2 => Spoken::Http2,
+            ClusterProtocol::Http1 | ClusterProtocol::Auto | ClusterProtocol::Tcp => Spoken::Http1,
+        });
     };
-    Ok((socket, spoken))
+    let name = tls.name(&to.endpoint.address, to.host).ok_or(Fault::UpstreamTls)?;
+    let context = tls.current();
+    let admit = |shown: Shown<'_>| context.admit(shown);
+    // ALLOC: once a connection, so that requests are no larger for it.
+    let shaken = handshake::connect(&shard.tls, socket, context.config.clone(), name, context.ktls, admit);
+    let facts = Box::pin(shaken).await.map_err(|_| Fault::UpstreamTls)?;
+    Ok(match (protocol, facts.alpn) {
+        (ClusterProtocol::Http2, _) | (ClusterProtocol::Auto, Some(Alpn::Http2)) => Spoken::Http2,
+        (ClusterProtocol::Http1 | ClusterProtocol::Auto | ClusterProtocol::Tcp, _) => Spoken::Http1,
+    })
 }
 
 fn local_or_remote(error: &io::Error) -> Fault {

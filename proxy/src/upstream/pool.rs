@@ -51,6 +51,8 @@ pub(crate) struct Want<'a> {
     pub(crate) client: Client<'a>,
     /// What a new connection begins with; then it serves nobody else, and `fresh` is set.
     pub(crate) preface: &'a [u8],
+    /// The host that the endpoint must have proved to be; empty where the cluster says who it must be.
+    pub(crate) host: &'a str,
 }
 
 /// What a request is sent on.
@@ -62,6 +64,14 @@ pub(crate) enum Link {
 }
 
 impl Link {
+    /// The host that its endpoint has proved to be.
+    fn host(&self) -> &str {
+        match self {
+            Link::Http1(upstream) => &upstream.host,
+            Link::Http2(stream) => &stream.session().settings().host,
+        }
+    }
+
     /// Whether requests were sent on the connection before.
     pub(crate) fn is_reused(&self) -> bool {
         match self {
@@ -119,7 +129,7 @@ pub(crate) async fn acquire(
         if first && let Some(link) = at_once(shard, endpoint, ledger.last(), want) {
             return Ok(Got { link, endpoint: endpoint.clone(), place });
         }
-        if first && let Some(opening) = endpoint.shared.opening() {
+        if first && let Some(opening) = endpoint.shared.opening(want.host) {
             let joined = join(shard, lease, want, &opening).await;
             ledger.stamp(Phase::Connect, clock::now());
             match joined.map_err(|fault| (fault, Some(place)))? {
@@ -141,6 +151,11 @@ pub(crate) async fn acquire(
                         continue;
                     }
                     handed => match handed.link() {
+                        Ok((link, _)) if link.host() != want.host => {
+                            // Verified for another host; there is one connection less to wait for.
+                            release(shard, cluster, link, true, clock::now());
+                            continue;
+                        }
                         Ok(link) => return Ok(got(want, link, place)),
                         Err(credit) => credit,
                     },
@@ -151,7 +166,7 @@ pub(crate) async fn acquire(
             let Some(shard) = shard.handle() else {
                 return Err((Fault::ConnectLocal, Some(place)));
             };
-            shared::open(&shard, cluster, endpoint, credit);
+            shared::open(&shard, cluster, endpoint, credit, want.host);
             continue;
         }
         let connected = open(shard, lease, want, endpoint, credit).await;
@@ -169,8 +184,8 @@ fn at_once(shard: &Shard, endpoint: &EndpointState, now: Instant, want: &Want<'_
     let cluster = want.cluster;
     let link = match endpoint.speaks(cluster)? {
         Spoken::Http1 if want.fresh => None,
-        Spoken::Http1 => shard.upstreams.reuse(endpoint, now).map(Link::Http1),
-        Spoken::Http2 => endpoint.shared.stream().map(Link::Http2),
+        Spoken::Http1 => shard.upstreams.reuse(endpoint, now, want.host).map(Link::Http1),
+        Spoken::Http2 => endpoint.shared.stream(Some(want.host)).map(Link::Http2),
     }?;
     cluster.stats.reused.inc();
     Some(link)
@@ -408,9 +423,9 @@ async fn open(
     credit: Credit,
 ) -> Result<Box<Upstream>, Fault> {
     let (cluster, client) = (want.cluster, Some(&want.client));
-    let to = Dial { cluster, endpoint, until: want.until, client, preface: want.preface };
+    let to = Dial { cluster, endpoint, until: want.until, client, preface: want.preface, host: want.host };
     let (socket, _) = dial::dial(shard, lease, &to).await?;
-    let mut upstream = Upstream::new(socket, endpoint.clone(), credit);
+    let mut upstream = Upstream::new(socket, endpoint.clone(), credit, want.host);
     upstream.single = !want.preface.is_empty();
     Ok(upstream)
 }
@@ -465,17 +480,21 @@ impl Upstreams {
     }
 
     /// The newest idle connection on which nothing happened.
-    fn reuse(&self, endpoint: &EndpointState, now: Instant) -> Option<Box<Upstream>> {
+    fn reuse(&self, endpoint: &EndpointState, now: Instant, host: &str) -> Option<Box<Upstream>> {
         loop {
             let acquired = endpoint.ledger.borrow_mut().acquire(now, || false);
             let Acquire::Reuse(key) = acquired else {
                 return None;
             };
             let mut upstream = self.idle.borrow_mut().try_remove(key as usize)?;
-            if !upstream.surprised() {
+            if upstream.surprised() {
+                self.put_back(upstream, false, now);
+            } else if *upstream.host == *host {
                 return Some(upstream);
+            } else {
+                self.put_back(upstream, true, now);
+                return None;
             }
-            self.put_back(upstream, false, now);
         }
     }
 

@@ -65,6 +65,8 @@ pub(crate) struct Opening {
     waiters: RefCell<Vec<u32>>,
     /// How many may.
     room: usize,
+    /// The host that the endpoint must prove to be, if requests say which.
+    host: Box<str>,
     result: Cell<Option<Result<(), Fault>>>,
 }
 
@@ -93,7 +95,7 @@ impl Connections {
     /// What a new connection will speak: what was agreed on last, where the endpoint chooses.
     pub(crate) fn speaks(&self, protocol: ClusterProtocol) -> Option<Spoken> {
         match protocol {
-            ClusterProtocol::Http1 => Some(Spoken::Http1),
+            ClusterProtocol::Http1 | ClusterProtocol::Tcp => Some(Spoken::Http1),
             ClusterProtocol::Http2 => Some(Spoken::Http2),
             ClusterProtocol::Auto => self.speaks.get(),
         }
@@ -118,19 +120,22 @@ impl Connections {
 
     /// A stream of a connection that has room; of those the one that has the most, so that none is full while
     /// others idle.
-    pub(crate) fn stream(&self) -> Option<Stream> {
+    /// `host`: the endpoint must have proved to be that.
+    pub(crate) fn stream(&self, host: Option<&str>) -> Option<Stream> {
         let open = self.open.borrow();
+        let fits = |session: &&Rc<Session>| host.is_none_or(|host| *session.settings().host == *host);
         let session = match &open[..] {
             [] => return None,
-            [only] => only,
-            several => several.iter().max_by_key(|session| session.vacancies())?,
+            [only] => Some(only).filter(fits),
+            several => several.iter().filter(fits).max_by_key(|session| session.vacancies()),
         };
-        session.reserve()
+        session?.reserve()
     }
 
     /// A connection on its way that more may wait for.
-    pub(crate) fn opening(&self) -> Option<Rc<Opening>> {
-        self.opening.borrow().iter().find(|opening| opening.has_room()).cloned()
+    pub(crate) fn opening(&self, host: &str) -> Option<Rc<Opening>> {
+        let fits = |opening: &&Rc<Opening>| opening.has_room() && *opening.host == *host;
+        self.opening.borrow().iter().find(fits).cloned()
     }
 
     /// Whether the endpoint takes no streams at present, on connections that are there: more would not help.
@@ -176,9 +181,11 @@ pub(crate) fn open(
     cluster: &Rc<ClusterState>,
     endpoint: &Rc<EndpointState>,
     credit: Credit,
+    host: &str,
 ) -> Rc<Opening> {
     let opening = Rc::new(Opening {
         waiters: RefCell::default(),
+        host: host.into(),
         room: endpoint.shared.streams_assumed().clamp(1, cluster.cluster.http2.streams as usize),
         result: Cell::new(None),
     });
@@ -196,7 +203,14 @@ async fn run(
     opening: Rc<Opening>,
 ) {
     let lease = shard.slots.lease();
-    let to = Dial { cluster: &cluster, endpoint: &endpoint, until: Instant::NEVER, client: None, preface: &[] };
+    let to = Dial {
+        cluster: &cluster,
+        endpoint: &endpoint,
+        until: Instant::NEVER,
+        client: None,
+        preface: &[],
+        host: &opening.host,
+    };
     let dialled = dial::dial(&shard, &lease, &to).await;
     drop(lease);
     endpoint.shared.opening.borrow_mut().retain(|other| !Rc::ptr_eq(other, &opening));
@@ -214,14 +228,14 @@ async fn run(
     opening.result.set(Some(Ok(())));
     if spoken == Spoken::Http1 {
         // One of those who wait takes it, the others connect on their own.
-        let upstream = Upstream::new(socket, endpoint.clone(), credit);
+        let upstream = Upstream::new(socket, endpoint.clone(), credit, &opening.host);
         pool::offer(&shard, upstream, opening.waiters.borrow_mut().pop());
         wake_all(&shard, &opening);
         return;
     }
     let held = Held::new(&cluster, endpoint, credit);
     let limits = limits(&cluster.cluster);
-    let settings = settings(&cluster.cluster);
+    let settings = settings(&cluster.cluster, &opening.host);
     // The task works for whatever generation is in force: it keeps none alive.
     drop(cluster);
     let session = client::begin(&shard, socket, settings, limits, held.endpoint.shared.streams_assumed());
@@ -279,10 +293,11 @@ fn limits(cluster: &Cluster) -> Limits {
     }
 }
 
-fn settings(cluster: &Cluster) -> Settings {
+fn settings(cluster: &Cluster, host: &str) -> Settings {
     let http2 = &cluster.http2;
     Settings {
         side: Side::Upstream,
+        host: host.into(),
         listener: None,
         idle: cluster.timeouts.idle,
         header: cluster.timeouts.first_byte,
@@ -290,6 +305,7 @@ fn settings(cluster: &Cluster) -> Settings {
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
         max_age: http2.age,
+        movable: false,
         streams: http2.streams as usize,
     }
 }

@@ -48,19 +48,19 @@ words!(AccessLogFormat, "`json` or `text`" {
     "text" => AccessLogFormat::Text,
 });
 
-words!(Protocol, "`auto`, `http1`, `tcp` or `tls-passthrough`" {
+words!(Protocol, "`auto`, `http1`, `http2`, `tcp` or `tls-passthrough`" {
     "auto" => Protocol::Auto,
     "http1" => Protocol::Http1,
+    "http2" => Protocol::Http2,
     "tcp" => Protocol::Tcp,
     "tls-passthrough" => Protocol::TlsPassthrough,
-} later {
-    "http2": "HTTP/2",
 });
 
-words!(ClusterProtocol, "`http1`, `http2` or `auto`" {
+words!(ClusterProtocol, "`http1`, `http2`, `auto` or `tcp`" {
     "http1" => ClusterProtocol::Http1,
     "http2" => ClusterProtocol::Http2,
     "auto" => ClusterProtocol::Auto,
+    "tcp" => ClusterProtocol::Tcp,
 });
 
 words!(Balance, "`least-request` or `round-robin`" {
