@@ -17,7 +17,7 @@
 
 mod back;
 mod origin;
-mod part;
+pub(super) mod part;
 mod sink;
 mod source;
 pub(super) mod switch;
@@ -29,6 +29,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
+use pinion_core::http::grpc::web::ResponseBody;
 use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::{Answer, Reuse};
 use pinion_core::http::{Framing, Method, ResponseHead};
@@ -38,10 +39,13 @@ use pinion_core::time::Instant;
 
 use self::back::Back;
 use self::origin::{Early, Origin};
+use self::part::{Behind, Part};
 use self::sink::{Sink, Stopped};
 use self::source::Source;
 use self::switch::Asked;
 use self::upload::Upload;
+use super::grpc;
+use super::record::Story;
 use super::request::Call;
 use super::respond::{self, Responded, Responding};
 use super::trip::Trip;
@@ -164,15 +168,15 @@ async fn respond(
     (method, asked): (Method, Option<&Asked>),
     stall: Duration,
 ) -> Result<Responded, Fault> {
-    let (mut inbuf, frame, emit) = loop {
-        let inbuf = match from {
+    let (mut inbuf, frame, emit, mut web) = loop {
+        let mut inbuf = match from {
             From::Http1(upstream) => respond::read_head(call, upstream, head, method).await?,
             From::Http2(stream) => {
                 let received = stream.head(head).await;
                 received.map_err(|fault| upload::unanswered(fault, call.exchange))?.0
             }
         };
-        if call.may_retry_status && respond::is_retried(call, head) {
+        if call.may_retry_status && respond::is_retried(call, inbuf.unread(), head) {
             return Ok(Responded::Retry);
         }
         if call.connection.is_ending(call.shard, call.generation) {
@@ -182,6 +186,10 @@ async fn respond(
             call.exchange.borrow_mut().on_agreed();
             return switch::switched(call, back, &inbuf.unread()[..head.len], head, &[], asked).await;
         }
+        let web = match (&mut call.story.grpc, &from) {
+            (Some(grpc), From::Http2(_)) if !head.is_interim() => grpc.answered(&mut inbuf, head),
+            _ => None,
+        };
         let choice = head.upgrade.map_or(&b""[..], |choice| choice.of(inbuf.unread()));
         let agreed = || call.connection.view.listener.upgrades.agree(call.offer, choice);
         let answer = call.exchange.borrow_mut().on_response_head(head, agreed)?;
@@ -198,7 +206,7 @@ async fn respond(
                 let (bytes, behind) = inbuf.unread().split_at(head.len);
                 return switch::switched(call, back, bytes, head, behind, asked).await;
             }
-            Answer::Final { frame, emit, .. } => break (inbuf, frame, emit),
+            Answer::Final { frame, emit, .. } => break (inbuf, frame, emit, web),
         }
     };
     let now = clock::turn();
@@ -216,7 +224,21 @@ async fn respond(
     let (content, behind) = origin.early(&mut inbuf.unread_mut()[head.len..], exchange)?;
     let timeouts = &call.connection.view.listener.timeouts;
     back.lease.watch_transfer(Lane::Write, timeouts.write, timeouts.min_rate);
-    let (bytes, rest) = inbuf.unread().split_at(head.len);
+    // The content-type of a translated head is behind it.
+    let translated = call.story.grpc.is_some_and(|grpc| grpc.is_translated());
+    let rest = &inbuf.unread()[head.len..];
+    let bytes = if translated { inbuf.unread() } else { &inbuf.unread()[..head.len] };
+    let (content, behind) = match (content, &mut web) {
+        (Early::Apart(content), Some(web)) => {
+            note(call.story, &behind);
+            let part = grpc::translated(&call.shard.buffers, web, Part { content, behind })?;
+            (Early::Apart(part.content), part.behind)
+        }
+        (content, _) => {
+            note(call.story, &behind);
+            (content, behind)
+        }
+    };
     let here = match &content {
         Early::Here(len) => &rest[..*len],
         Early::Apart(content) => content.unread(),
@@ -225,7 +247,7 @@ async fn respond(
     back.head(bytes, head, &frame, call.route, (here, &behind)).await?;
     drop((inbuf, content));
     if !behind.is_end() {
-        relay(call, &mut origin, back, stall).await?;
+        relay(call, &mut origin, back, web, stall).await?;
     }
     call.story.ledger.stamp(Phase::Respond, clock::now());
     Ok(Responded::Passed)
@@ -236,6 +258,7 @@ async fn relay(
     call: &mut Responding<'_>,
     origin: &mut Origin<'_>,
     back: &Back<'_>,
+    mut web: Option<ResponseBody>,
     stall: Duration,
 ) -> Result<(), Fault> {
     let lease = back.lease;
@@ -243,8 +266,12 @@ async fn relay(
         // The client is not to blame while the upstream takes its time.
         lease.pause(Lane::Write);
         lease.wake_at(Lane::Up, clock::now().after(stall));
-        let part = origin.next(call.exchange).await?;
+        let mut part = origin.next(call.exchange).await?;
         lease.disarm(Lane::Up);
+        note(call.story, &part.behind);
+        if let Some(web) = &mut web {
+            part = grpc::translated(&call.shard.buffers, web, part)?;
+        }
         lease.resume(Lane::Write);
         let over = part.behind.is_end();
         call.story.bytes_out += part.content.unread().len() as u64;
@@ -252,6 +279,13 @@ async fn relay(
         if over {
             return Ok(());
         }
+    }
+}
+
+/// Takes note of the status that trailers tell.
+fn note(story: &mut Story, behind: &Behind) {
+    if let Some(grpc) = &mut story.grpc {
+        grpc.ended(behind);
     }
 }
 
