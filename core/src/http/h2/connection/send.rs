@@ -142,7 +142,8 @@ impl Connection {
     }
 
     /// What happened without received bytes to tell it: streams that may send again, streams that are lost. To be
-    /// asked until it returns `None`, after receiving and after sending.
+    /// asked until it returns `None`, after receiving (also when that was an error: streams lost before may be asked for
+    /// again) and after sending.
     pub fn next_queued(&mut self) -> Option<Event<'static>> {
         if let Some(Lost { key, code, by_peer, processed }) = self.lost.pop_front() {
             return Some(Event::Reset { key, code, by_peer, processed });
