@@ -22,7 +22,7 @@ use pinion_core::telemetry::{Phase, ShardStats, Side};
 use super::connection::{Next, hand_on, park};
 use super::downstream::{Downstream, View};
 use super::record::{Seen, record};
-use super::request::{Call, attend, finish};
+use super::request::{Call, attend, finish, passes_upgrade};
 use crate::h2::moving::Resting;
 use crate::h2::server::{self, NewRequest, Served, Start};
 use crate::h2::session::Settings;
@@ -118,7 +118,8 @@ pub(crate) async fn serve(shard: &Shard, lease: &Lease, front: Rc<Front>, reques
     let began = clock::turn();
     let tables = shard.tables();
     let (connection, listed) = front.seen_by(shard, &tables);
-    let exchange = Exchange::new(&trip.head, false, false);
+    let upgrade = refused.is_none() && passes_upgrade(&connection, &trip.head, &inbuf);
+    let exchange = Exchange::new(&trip.head, false, upgrade);
     let mut call = Call::new(shard, &connection, &tables, &mut inbuf, exchange, Framing::None, began);
     call.stream = Some(&stream);
     call.lease = lease;
@@ -127,6 +128,8 @@ pub(crate) async fn serve(shard: &Shard, lease: &Lease, front: Rc<Front>, reques
     let ended = match refused {
         Some(fault) => Err(fault),
         None if !listed => Err(Fault::Drained),
+        // RFC 9220 section 3: what may not be asked for.
+        None if trip.head.protocol.is_some() && !upgrade => Err(Fault::MethodUnsupported),
         None => attend(&mut call, &mut trip, &mut route).await,
     };
     let head_request = refused.is_none() && trip.head.method == Method::Head;
@@ -165,6 +168,7 @@ fn limits(listener: &Listener) -> Limits {
         stream_window: http2.stream_window,
         connection_window: http2.connection_window,
         header_list_bytes: listener.limits.header_bytes as u32,
+        extended_connect: listener.upgrades.words().next().is_some(),
         ..Limits::server()
     }
 }

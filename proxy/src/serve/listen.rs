@@ -171,7 +171,10 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
     let Some(counted) = Counted::take(&tables.shared, place) else {
         tables.shared.listeners[place].connections_refused.inc();
         shard.stats.faults[Fault::ConnectionLimit.index()].inc();
-        refuse(&fd);
+        let listener = &tables.shared.snapshot.listeners[place];
+        if !listener.protocol.is_stream() && listener.tls.is_none() {
+            refuse(&fd);
+        }
         return;
     };
     // A Unix socket can't be shared by SO_REUSEPORT: one shard accepts and hands on.
@@ -220,7 +223,7 @@ fn colder_shard(shard: &Shard) -> Option<usize> {
     (held(&coldest) < held(&shard.link.index)).then_some(coldest)
 }
 
-/// Tells a client that there are too many connections.
+/// Tells a client that there are too many connections, where it speaks HTTP in plain text.
 fn refuse(fd: &OwnedFd) {
     let row = Fault::ConnectionLimit.row();
     let mut answer = Vec::with_capacity(256);

@@ -97,7 +97,8 @@ impl Back<'_> {
         self.lease.moved(Lane::Write, sent);
     }
 
-    async fn send(&self, out: Buffer) -> Result<(), Fault> {
+    /// Sends to a client without a stream.
+    pub(super) async fn send(&self, out: Buffer) -> Result<(), Fault> {
         let (sent, _) = send_all(&self.connection.socket, out, |sent| self.moved(sent)).await;
         sent.map_err(|_| Fault::ClientGone)
     }
