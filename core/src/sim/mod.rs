@@ -6,5 +6,6 @@
 //! Not here: sweeping seeds and reading the environment (`tests/sim_*.rs`).
 
 pub mod conn;
+pub mod h2;
 pub mod pool;
 pub mod reader;

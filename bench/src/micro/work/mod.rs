@@ -4,6 +4,7 @@
 //! vary where real ones do. Everything is seeded: two runs do exactly the same.
 
 mod choose;
+mod http2;
 mod ledger;
 mod message;
 pub(super) mod route;
@@ -29,7 +30,7 @@ pub(super) struct Group {
 }
 
 /// All operations, in the order in which a request meets them.
-pub(super) static GROUPS: [Group; 17] = [
+pub(super) static GROUPS: [Group; 22] = [
     message::PARSE_REQUEST,
     message::PATH_USUAL,
     message::PATH_UNUSUAL,
@@ -45,6 +46,11 @@ pub(super) static GROUPS: [Group; 17] = [
     ledger::POOL,
     message::WRITE_REQUEST,
     message::PARSE_RESPONSE,
+    http2::READ_REQUEST,
+    http2::READ_REQUEST_NEW,
+    http2::WRITE_REQUEST,
+    http2::READ_RESPONSE,
+    http2::WRITE_RESPONSE,
     ledger::PHASES,
     ledger::HISTOGRAM,
 ];

@@ -58,6 +58,9 @@ mod stream;
 mod streams;
 mod timed;
 
+#[cfg(test)]
+mod tests;
+
 /// What one connection may cost, and what it offers.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

@@ -74,7 +74,11 @@ impl Connection {
         };
         if let (Some(key), Some(code)) = (piece.key, fault) {
             piece.key = None;
-            self.reading = Reading::Data(piece);
+            if padded {
+                self.reading = Reading::Data(piece);
+            } else {
+                self.next_piece(piece);
+            }
             return self.stream_error(key, code, out);
         }
         if padded {
@@ -121,14 +125,14 @@ impl Connection {
     /// How much content and padding a frame has is known: does it agree with what was declared?
     #[inline]
     fn settle(&mut self, piece: Piece, out: &mut Vec<u8>) -> Result<Option<Event<'static>>, ConnectionError> {
-        self.reading = Reading::Data(piece);
+        self.next_piece(piece);
         let Some(stream) = piece.key.and_then(|key| self.streams.of(key)) else { return Ok(None) };
         let content = u64::from(piece.left);
         if stream.content != UNKNOWN {
             if content > stream.content || piece.end && content < stream.content {
                 // Section 8.1.1: malformed.
                 let key = Key { id: stream.id, place: piece.key.map_or(0, |key| key.place) };
-                self.reading = Reading::Data(Piece { key: None, ..piece });
+                self.next_piece(Piece { key: None, ..piece });
                 return self.stream_error(key, ErrorCode::PROTOCOL_ERROR, out);
             }
             stream.content -= content;
@@ -207,13 +211,7 @@ impl Connection {
             stream.receive.owe(wasted);
         }
         self.give_back(wasted, out);
-        let event = self.settle(piece, out)?;
-        if event.is_none()
-            && let Reading::Data(piece) = self.reading
-        {
-            self.next_piece(piece);
-        }
-        Ok(event)
+        self.settle(piece, out)
     }
 
     /// The peer is done with a stream.

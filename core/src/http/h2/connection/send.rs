@@ -125,7 +125,7 @@ impl Connection {
         if text.is_empty() {
             return self.send_data_head(key, out, 0, true) == Sent::Some(0);
         }
-        if !self.streams.of(key).is_some_and(|stream| !stream.has(flag::SENT_END)) {
+        if self.streams.of(key).is_none_or(|stream| stream.has(flag::SENT_END)) {
             return false;
         }
         self.put_block(key.id, true, out, |encoder, out| encode_trailers(encoder, out, text));

@@ -91,11 +91,11 @@ impl Streams {
         let mut at = (id >> 1) as usize & mask;
         loop {
             let entry = self.index.get(at)?;
-            if entry.id == id {
-                return Some(Key { id, place: entry.place });
-            }
             if entry.id == 0 {
                 return None;
+            }
+            if entry.id == id {
+                return Some(Key { id, place: entry.place });
             }
             at = (at + 1) & mask;
         }
@@ -314,6 +314,7 @@ mod tests {
         assert_eq!(streams.find(1), None);
         assert_eq!(streams.dequeue(), None);
         let key = streams.insert(stream(1));
+        assert_eq!(streams.find(0), None, "0 marks what is free");
         streams.shrink();
         assert!(streams.has(key), "nothing is taken from open streams");
         streams.remove(key);

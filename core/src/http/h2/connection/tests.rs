@@ -2,6 +2,8 @@
 //!
 //! Not here: both roles against each other (`crate::sim`), another implementation (`tests/h2_oracle.rs`).
 
+use std::collections::BTreeMap;
+
 use super::super::frame::{ErrorCode, FrameHead, HEAD_BYTES, Kind, PREFACE, flags};
 use super::super::head::encode_own;
 use super::*;
@@ -93,7 +95,7 @@ struct Side {
     request: RequestHead,
     response: ResponseHead,
     now: Instant,
-    keys: Vec<Key>,
+    keys: BTreeMap<u32, Key>,
     /// Content is consumed as it comes.
     consumes: bool,
     /// Bytes given to the machine at a time.
@@ -109,7 +111,7 @@ impl Side {
             request: RequestHead::new(),
             response: ResponseHead::new(),
             now: Instant::from_nanos(1 << 40),
-            keys: Vec::new(),
+            keys: BTreeMap::new(),
             consumes: true,
             pieces: usize::MAX,
         }
@@ -148,8 +150,7 @@ impl Side {
                     request: &mut self.request,
                     response: &mut self.response,
                 };
-                let Some(event) =
-                    self.machine.receive(&mut rest, self.now, &mut scratch, &mut self.out)?
+                let Some(event) = self.machine.receive(&mut rest, self.now, &mut scratch, &mut self.out)?
                 else {
                     break;
                 };
@@ -183,12 +184,11 @@ impl Side {
         let text = String::from_utf8_lossy(&self.text).into_owned();
         match event {
             Event::Head { key, end } => {
-                self.keys.retain(|known| *known != key);
-                self.keys.push(key);
+                self.keys.insert(key.id(), key);
                 Seen::Head { id: key.id(), end, text }
             }
             Event::HeadRefused { key, error, end } => {
-                self.keys.push(key);
+                self.keys.insert(key.id(), key);
                 Seen::Refused { id: key.id(), error, end }
             }
             Event::Trailers { key } => Seen::Trailers { id: key.id(), text },
@@ -204,7 +204,7 @@ impl Side {
     }
 
     fn key(&self, id: u32) -> Key {
-        *self.keys.iter().rfind(|key| key.id() == id).unwrap_or_else(|| panic!("no stream {id}"))
+        self.keys[&id]
     }
 
     /// Answers 200.
@@ -217,10 +217,9 @@ impl Side {
     fn ask(&mut self, method: Method) -> u32 {
         let block = if method == Method::Post { POST } else { GET };
         let end = method != Method::Post;
-        let opened =
-            self.machine.open(&mut self.out, method, end, |_, out| out.extend_from_slice(block));
+        let opened = self.machine.open(&mut self.out, method, end, |_, out| out.extend_from_slice(block));
         let key = opened.expect("a stream");
-        self.keys.push(key);
+        self.keys.insert(key.id(), key);
         key.id()
     }
 

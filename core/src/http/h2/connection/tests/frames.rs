@@ -75,7 +75,8 @@ fn padded_content_comes_without_its_padding() {
         let mut side = Side::server(Limits::server());
         side.pieces = pieces;
         side.feed(&post(1)).expect("a request");
-        let bytes = [data(1, flags::PADDED, b"\x03abc\0\0\0"), data(1, flags::PADDED | END, b"\x02\0\0")].concat();
+        let bytes =
+            [data(1, flags::PADDED, b"\x03abc\0\0\0"), data(1, flags::PADDED | END, b"\x02\0\0")].concat();
         let expected = Seen::Data { id: 1, bytes: b"abc".to_vec(), end: true };
         assert_eq!(side.feed(&bytes), Ok(vec![expected]));
     }
@@ -106,7 +107,11 @@ fn unknown_frames_and_flags_are_ignored() {
     check("unknown on the connection", &[In(frame(Kind::Other(99), 0xff, 0, b"abc")), In(get(1))], Fine);
     check("unknown on an idle stream", &[In(frame(Kind::Other(99), 0, 7, b"")), In(get(1))], Fine);
     check("PRIORITY_UPDATE", &[In(frame(Kind::Other(0x10), 0, 0, b"\0\0\0\x01u=1")), In(get(1))], Fine);
-    check("unknown flags", &[In(frame(Kind::Ping, 0xf0, 0, &[0; 8])), In(headers(1, 0xc2 | WHOLE | END, GET))], Fine);
+    check(
+        "unknown flags",
+        &[In(frame(Kind::Ping, 0xf0, 0, &[0; 8])), In(headers(1, 0xc2 | WHOLE | END, GET))],
+        Fine,
+    );
     check("setting that nobody knows", &[In(settings(&[(0xaaaa, 5)])), In(get(1))], Fine);
 }
 
@@ -169,7 +174,12 @@ fn a_client_begins_with_its_preface_and_settings() {
 #[test]
 fn our_settings_say_what_differs_from_the_defaults() {
     let mut out = Vec::new();
-    let limits = Limits { stream_window: 65_535, connection_window: 65_535, extended_connect: true, ..Limits::server() };
+    let limits = Limits {
+        stream_window: 65_535,
+        connection_window: 65_535,
+        extended_connect: true,
+        ..Limits::server()
+    };
     let machine = Connection::server(limits, &mut out);
     let sent = Side::new(machine, out).sent();
     let ids: Vec<u16> = sent[0].3.chunks(6).map(|entry| u16::from_be_bytes([entry[0], entry[1]])).collect();
