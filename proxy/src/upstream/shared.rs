@@ -305,6 +305,7 @@ fn settings(cluster: &Cluster, host: &str) -> Settings {
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
         max_age: http2.age,
+        movable: false,
         streams: http2.streams as usize,
     }
 }

@@ -1,5 +1,6 @@
 //! One running program with a listener and a cluster for every kind, its origins, and its metrics.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,10 +21,14 @@ use crate::support::{Driver, Metrics, Pinion, free_address};
 /// The program and what stands around it.
 pub(crate) struct Scene {
     pinion: Pinion,
+    addresses: Vec<(Kind, SocketAddr)>,
     origins: Vec<(Kind, Origin)>,
     client_tls: Arc<ClientConfig>,
     _certificates: Certificates,
 }
+
+/// How long what has happened may take to be counted.
+const COUNTING_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Metrics of a pair at some time.
 pub(crate) struct Counts(Metrics);
@@ -43,22 +48,30 @@ impl Scene {
             config += &upstream(*kind, &origin.address.to_string(), &certificates);
         }
         let pinion = Pinion::with(driver).proxy("shards = 2").config(&config).start();
-        Scene { pinion, origins, client_tls: client_config(&certificates), _certificates: certificates }
+        let addresses = Kind::ALL.into_iter().map(|kind| (kind, pinion.address(kind.name()))).collect();
+        let client_tls = client_config(&certificates);
+        Scene { pinion, addresses, origins, client_tls, _certificates: certificates }
     }
 
     /// A pair of kinds.
     pub(crate) fn pair(&self, down: Kind, up: Kind) -> Pair {
-        let address = self.pinion.address(down.name());
+        let address = self.addresses.iter().find(|(kind, _)| *kind == down).map(|(_, address)| *address);
+        let address = address.expect("a listener of every kind");
         let door = Door { address, kind: down, tls: Arc::clone(&self.client_tls) };
         let origin = self.origins.iter().find(|(kind, _)| *kind == up).map(|(_, origin)| origin.clone());
         Pair { down, up, door, origin: origin.expect("an origin of every kind") }
     }
 
+    /// What the program said, if it has ended, which it never should.
+    pub(crate) fn has_ended(&self) -> Option<String> {
+        self.pinion.try_metrics().is_none().then(|| self.pinion.stderr())
+    }
+
     /// The metrics once nothing is in progress.
-    pub(crate) fn counts(&self, down: Kind, up: Kind) -> Counts {
+    pub(crate) fn counts(&self, down: Kind, up: Kind) -> Result<Counts, String> {
         let start = Instant::now();
         loop {
-            let metrics = self.pinion.metrics();
+            let metrics = self.pinion.try_metrics().ok_or("the program has ended")?;
             let active = [
                 ("pinion_shard_requests_active", vec![]),
                 ("pinion_listener_tunnels_active", vec![("listener", down.name())]),
@@ -67,13 +80,13 @@ impl Scene {
             let busy: f64 = active.iter().map(|(name, labels)| metrics.value(name, labels)).sum();
             // A request that hangs is a failure that the comparison tells.
             if busy < 0.5 || start.elapsed() > PATIENCE {
-                return Counts(metrics);
+                return Ok(Counts(metrics));
             }
             sleep(Duration::from_millis(5));
         }
     }
 
-    /// Whether the metrics have moved by what a cell says.
+    /// Whether the metrics have moved by what a cell says. An answer is with its client a little before it is counted.
     pub(crate) fn compare(
         &self,
         before: &Counts,
@@ -81,7 +94,18 @@ impl Scene {
         down: Kind,
         up: Kind,
     ) -> Result<(), String> {
-        let after = self.counts(down, up);
+        let start = Instant::now();
+        loop {
+            let compared = self.compare_now(before, counted, down, up);
+            if compared.is_ok() || start.elapsed() > COUNTING_PATIENCE {
+                return compared;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn compare_now(&self, before: &Counts, counted: &Counted, down: Kind, up: Kind) -> Result<(), String> {
+        let after = self.counts(down, up)?;
         let mut wrong = Vec::new();
         let moved = |name: &str, labels: &[(&str, &str)]| {
             (after.0.value(name, labels) - before.0.value(name, labels)).round() as i64

@@ -351,6 +351,12 @@ impl Pinion {
         Metrics::parse(&answer.body)
     }
 
+    /// All metrics now; `None` if the admin port is gone.
+    pub fn try_metrics(&self) -> Option<Metrics> {
+        let answer = self.try_ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        answer.ok().filter(|answer| answer.status == 200).map(|answer| Metrics::parse(&answer.body))
+    }
+
     /// What the process said on stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()

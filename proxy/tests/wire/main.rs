@@ -47,6 +47,7 @@ mod tcp_pass;
 mod tcp_tls;
 mod timeouts;
 mod tls;
+mod tls_example;
 mod tls_identity;
 mod tls_rotation;
 mod tunnel_ends;

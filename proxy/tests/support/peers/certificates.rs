@@ -80,6 +80,9 @@ impl Certificates {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         self.write(&format!("{name}.pem"), &params.signed_by(&key, issuer).expect("signed").pem());
-        self.write(&format!("{name}.key"), &key.serialize_pem());
+        let key_file = format!("{name}.key");
+        self.write(&key_file, &key.serialize_pem());
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(self.path(&key_file), private).expect("permitted");
     }
 }
