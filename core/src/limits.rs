@@ -42,8 +42,8 @@ pub const PROXY_V1_BYTES_MAX: usize = 107;
 /// Bytes of a PROXY header of version 2: the connection is closed beyond. Addresses and usual values have some 200
 /// bytes, a client's certificate some 2 KiB; the format itself would allow 64 KiB.
 pub const PROXY_V2_BYTES_MAX: usize = 8 * 1024;
-/// Bytes that decide whether a connection begins with TLS, HTTP/2 or HTTP/1: the preface of HTTP/2 (RFC 9113
-/// section 3.4). What is not known by then is HTTP/1.
+/// Bytes that decide whether a connection speaks HTTP/2 or HTTP/1: the preface of HTTP/2 (RFC 9113 section 3.4). The
+/// first byte that differs from it decides for HTTP/1; the first byte of all decides between TLS and plain text.
 pub const DETECT_BYTES_MAX: usize = 24;
 
 /// Connections of one listener, whole proxy: further ones are answered 503 and closed. Key `connections`.
@@ -155,9 +155,9 @@ pub const H2_PARTIAL_BYTES_KEPT: usize = 4 * 1024;
 /// A request reset when younger than this, and unanswered, counts as [`Flood::RapidReset`]. 100 streams of 20 ms are
 /// 5,000 requests a second, less than a connection gets by waiting for answers of 1 ms: older ones paid by waiting.
 pub const H2_RAPID_RESET_AGE: Duration = Duration::from_millis(20);
-/// DATA that a window cuts below this many bytes counts as [`Flood::TinyWindow`]: nine bytes of head and a system call
-/// for it are then a burden.
-pub const H2_TINY_BYTES: u32 = 1024;
+/// DATA that a window cuts below this many bytes counts as [`Flood::TinyWindow`]: the frame's head and the work for it
+/// then outweigh what it carries, and no real client has such a window (small devices have a kilobyte).
+pub const H2_TINY_BYTES: u32 = 256;
 /// A stream with something to send that could send less than [`H2_STALL_BYTES`] for this long, for want of a window, is
 /// reset and counts as [`Flood::WindowStall`]. nginx's send_timeout is the same.
 pub const H2_STALL: Duration = Duration::from_secs(60);

@@ -87,7 +87,11 @@ impl Session {
     pub(crate) fn ask_to_move(self: &Rc<Self>, to: usize) -> bool {
         let now = clock::now();
         let moving = &self.moving;
-        if self.is_leaving() || moving.to.get().is_some() || now < moving.rests.get() {
+        if !self.settings.movable
+            || self.is_leaving()
+            || moving.to.get().is_some()
+            || now < moving.rests.get()
+        {
             return false;
         }
         moving.to.set(Some(to));
@@ -113,7 +117,9 @@ impl Session {
 
     /// Somebody else wants it to go there while it rests.
     pub(super) fn ask_at_rest(&self, to: usize) {
-        self.moving.to.set(Some(to));
+        if self.settings.movable {
+            self.moving.to.set(Some(to));
+        }
     }
 
     /// Whether it shall go.

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use pinion_core::balance::shards;
-use pinion_core::telemetry::{ShardStats, Side};
+use pinion_core::telemetry::ShardStats;
 
 use super::session::Session;
 use crate::shard::Shard;
@@ -86,18 +86,17 @@ impl Placement {
         }
     }
 
-    /// The shard where a connection that came to this one should begin, if that is another.
+    /// The shard where a connection that came to this one should begin, if that is another. `open` counts the
+    /// connections of a shard that it stands beside.
     // ALLOC: once a connection.
-    pub(crate) fn beginning(&self, shard: &Shard) -> Option<usize> {
+    pub(crate) fn beginning(&self, shard: &Shard, open: impl Fn(&ShardStats) -> u64) -> Option<usize> {
         let peers = shard.peers.get()?;
         if peers.len() < 2 || shard.draining().is_some() {
             return None;
         }
         // Those on their way count as well: a burst is handed on before the first of it arrives.
-        let held = |peer: &crate::shard::link::ShardLink| {
-            peer.stats.http2[Side::Downstream as usize].connections_active.get() + peer.inbox.len() as u64
-        };
-        let connections: Vec<u64> = peers.iter().map(|peer| held(peer)).collect();
+        let held = peers.iter().map(|peer| open(&peer.stats) + peer.inbox.len() as u64);
+        let connections: Vec<u64> = held.collect();
         let work = self.work.borrow();
         let unknown = vec![0; peers.len()];
         let work = if work.len() == peers.len() { &work[..] } else { &unknown[..] };

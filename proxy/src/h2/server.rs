@@ -69,7 +69,9 @@ pub(crate) async fn serve_connection(
             (Session::new(shard, socket, settings, true, |_| machine), waiting)
         }
     };
-    shard.h2.placement.add(&session);
+    if session.settings().movable {
+        shard.h2.placement.add(&session);
+    }
     session.resume(waiting, &mut on_request);
     match session.run(inbuf, &mut on_request, || ()).await {
         Ended::Closed => Served::Closed,

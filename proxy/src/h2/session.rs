@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) keepalive_timeout: Duration,
     /// Takes no new streams after this time.
     pub(crate) max_age: Option<Duration>,
+    /// It can go on on another shard: what holds for TLS stays on its thread.
+    pub(crate) movable: bool,
     /// Streams of ours at most (upstream side); the peer's own limit holds besides.
     pub(crate) streams: usize,
 }

@@ -17,12 +17,12 @@ use pinion_core::http::h1::conn::Exchange;
 use pinion_core::http::h2::Limits;
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::http::{Framing, Method};
-use pinion_core::telemetry::{Phase, Side};
+use pinion_core::telemetry::{Phase, ShardStats, Side};
 
 use super::connection::{Next, hand_on, park};
 use super::downstream::{Downstream, View};
 use super::record::{Seen, record};
-use super::request::{Call, attend, finish};
+use super::request::{Call, attend, finish, passes_upgrade};
 use crate::h2::moving::Resting;
 use crate::h2::server::{self, NewRequest, Served, Start};
 use crate::h2::session::Settings;
@@ -72,7 +72,9 @@ pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>, resting: Opt
 
 /// Serves a client's connection that begins to speak HTTP/2 until it ends, here or on a shard that has less to do.
 pub(crate) async fn connection(shard: &Rc<Shard>, connection: Box<Downstream>) {
-    if let Some(to) = shard.h2.placement.beginning(shard)
+    let open = |stats: &ShardStats| stats.http2[Side::Downstream as usize].connections_active.get();
+    if connection.tls.is_none()
+        && let Some(to) = shard.h2.placement.beginning(shard, open)
         && let Ok((parked, counted)) = park(shard, &connection, ParkedProtocol::Http2Fresh)
         && hand_on(shard, to, parked, counted).is_ok()
     {
@@ -84,6 +86,7 @@ pub(crate) async fn connection(shard: &Rc<Shard>, connection: Box<Downstream>) {
 async fn serve_from(shard: &Rc<Shard>, mut connection: Box<Downstream>, mut resting: Option<Box<Resting>>) {
     let mut inbuf = connection.inbuf.take();
     let (socket, listener) = (connection.socket.clone(), connection.view.listener.clone());
+    let movable = connection.tls.is_none();
     let front = Front::new(connection);
     loop {
         let on_request = |request| shard.h2.serve(shard, front.clone(), request);
@@ -91,7 +94,7 @@ async fn serve_from(shard: &Rc<Shard>, mut connection: Box<Downstream>, mut rest
             Some(resting) => Start::Resumed(resting),
             None => Start::Fresh(limits(&listener)),
         };
-        let (socket, settings) = (socket.clone(), settings(&listener));
+        let (socket, settings) = (socket.clone(), settings(&listener, movable));
         let served = server::serve_connection(shard, socket, settings, start, inbuf, on_request).await;
         let Served::Moved { to, resting: there } = served else {
             return;
@@ -115,7 +118,8 @@ pub(crate) async fn serve(shard: &Shard, lease: &Lease, front: Rc<Front>, reques
     let began = clock::turn();
     let tables = shard.tables();
     let (connection, listed) = front.seen_by(shard, &tables);
-    let exchange = Exchange::new(&trip.head, false, false);
+    let upgrade = refused.is_none() && passes_upgrade(&connection, &trip.head, &inbuf);
+    let exchange = Exchange::new(&trip.head, false, upgrade);
     let mut call = Call::new(shard, &connection, &tables, &mut inbuf, exchange, Framing::None, began);
     call.stream = Some(&stream);
     call.lease = lease;
@@ -124,6 +128,8 @@ pub(crate) async fn serve(shard: &Shard, lease: &Lease, front: Rc<Front>, reques
     let ended = match refused {
         Some(fault) => Err(fault),
         None if !listed => Err(Fault::Drained),
+        // RFC 9220 section 3: what may not be asked for.
+        None if trip.head.protocol.is_some() && !upgrade => Err(Fault::MethodUnsupported),
         None => attend(&mut call, &mut trip, &mut route).await,
     };
     let head_request = refused.is_none() && trip.head.method == Method::Head;
@@ -162,11 +168,12 @@ fn limits(listener: &Listener) -> Limits {
         stream_window: http2.stream_window,
         connection_window: http2.connection_window,
         header_list_bytes: listener.limits.header_bytes as u32,
+        extended_connect: listener.upgrades.words().next().is_some(),
         ..Limits::server()
     }
 }
 
-fn settings(listener: &Listener) -> Settings {
+fn settings(listener: &Listener, movable: bool) -> Settings {
     let http2 = &listener.http2;
     Settings {
         side: Side::Downstream,
@@ -178,6 +185,7 @@ fn settings(listener: &Listener) -> Settings {
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
         max_age: http2.age,
+        movable,
         streams: http2.streams as usize,
     }
 }

@@ -189,6 +189,17 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
         }
         return;
     }
+    // Behind TLS a connection stays where it begins, whatever it turns out to do.
+    let listener = &tables.shared.snapshot.listeners[place];
+    if listener.tls.is_some()
+        && let Some(to) = shard.h2.placement.beginning(shard, |stats| stats.connections_active.get())
+    {
+        let mut parked = Parked::fresh(fd, id, clock::now());
+        parked.peer = peer_address(&parked.fd);
+        let _ = rustix::net::sockopt::set_tcp_nodelay(&parked.fd, true);
+        drop(connection::hand_on(shard, to, Box::new(parked), counted));
+        return;
+    }
     match Socket::new(fd) {
         Ok(socket) => {
             // Fails only on a connection that is gone already.

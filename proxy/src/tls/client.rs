@@ -159,6 +159,8 @@ impl ClientContext {
             None => made.with_no_client_auth(),
         };
         config.alpn_protocols = context::alpn(&settings.alpn);
+        // The kernel gets the keys from the library.
+        config.enable_secret_extraction = settings.ktls != Ktls::Off;
         config.resumption = match settings.resumption {
             true => Resumption::in_memory_sessions(SESSION_NAMES_MAX),
             false => Resumption::disabled(),

@@ -176,7 +176,10 @@ mod tests {
                 assert_eq!(*task, place, "in the order of coming");
                 let steps = story.borrow().iter().filter(|(_, other, _)| other == turn).count();
                 assert!(steps <= STEPS_PER_TURN as usize, "{steps} steps in a turn");
-                assert!(*polled >= place as u64 / u64::from(STEPS_PER_TURN), "not polled before step {place}");
+                assert!(
+                    *polled >= place as u64 / u64::from(STEPS_PER_TURN),
+                    "not polled before step {place}"
+                );
             }
             assert!(polls.get() <= STORM as u64 + 8, "the storm wastes no turns: {}", polls.get());
             assert_eq!(shard.stats.tls.waiting.get(), 0);

@@ -95,7 +95,7 @@ impl Connections {
     /// What a new connection will speak: what was agreed on last, where the endpoint chooses.
     pub(crate) fn speaks(&self, protocol: ClusterProtocol) -> Option<Spoken> {
         match protocol {
-            ClusterProtocol::Http1 => Some(Spoken::Http1),
+            ClusterProtocol::Http1 | ClusterProtocol::Tcp => Some(Spoken::Http1),
             ClusterProtocol::Http2 => Some(Spoken::Http2),
             ClusterProtocol::Auto => self.speaks.get(),
         }
@@ -305,6 +305,7 @@ fn settings(cluster: &Cluster, host: &str) -> Settings {
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
         max_age: http2.age,
+        movable: false,
         streams: http2.streams as usize,
     }
 }

@@ -46,6 +46,7 @@ mod sni_routes;
 mod tcp_pass;
 mod timeouts;
 mod tls;
+mod tls_example;
 mod tls_identity;
 mod tls_rotation;
 mod tunnel_ends;

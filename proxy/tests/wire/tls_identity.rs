@@ -56,7 +56,7 @@ fn upstream_and_log_learn_who_the_client_is() {
         let line = logged(&proxy, 3);
         for (key, value) in [
             ("downstream_tls_version", json!("TLSv1.3")),
-            ("downstream_tls_cipher", json!("TLS13_AES_128_GCM_SHA256")),
+            ("downstream_tls_cipher", json!("TLS_AES_128_GCM_SHA256")),
             ("requested_server_name", json!("web.example")),
             ("downstream_peer_uri_san", json!("spiffe://td/shop/cart")),
             ("downstream_peer_subject", json!("O=Pinion\\, tests,CN=spiffe://td/shop/cart")),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::super::http2::ClusterProtocol;
 use super::super::problem::Problems;
 use super::super::read::At;
 use super::super::schema::{self, Document, RetryCondition};
@@ -20,6 +21,8 @@ pub(super) struct Names<'a> {
     /// What each speaks and whether it sees server names, by [`ListenerIndex`].
     protocols: Box<[(Protocol, bool)]>,
     clusters: HashMap<&'a str, ClusterIndex>,
+    /// By [`ClusterIndex`].
+    cluster_protocols: Box<[ClusterProtocol]>,
     /// Clusters that some route names.
     used: HashSet<ClusterIndex>,
 }
@@ -82,7 +85,9 @@ impl<'a> Names<'a> {
             (protocol, passing || (protocol == Protocol::Tcp && listener.value.tls.is_some()))
         });
         let protocols = protocols.collect();
-        Names { listeners, protocols, clusters, used: HashSet::new() }
+        let cluster_protocols =
+            document.clusters.iter().map(|cluster| cluster.value.protocol.value).collect();
+        Names { listeners, protocols, clusters, cluster_protocols, used: HashSet::new() }
     }
 
     /// What the listener of that name speaks, and whether it sees server names.
@@ -101,11 +106,34 @@ impl<'a> Names<'a> {
         self.speaking(|(_, sees_names)| *sees_names)
     }
 
-    pub(super) fn cluster(&mut self, name: &At<String>, problems: &mut Problems) -> Option<ClusterIndex> {
+    /// The cluster of that name, which must speak what is asked of it: bytes with `stream`, else requests.
+    pub(super) fn cluster(
+        &mut self,
+        name: &At<String>,
+        stream: bool,
+        problems: &mut Problems,
+    ) -> Option<ClusterIndex> {
         let found = self.clusters.get(name.value.as_str()).copied();
         match found {
             Some(index) => {
                 self.used.insert(index);
+                match (stream, self.cluster_protocols.get(index.index())) {
+                    (true, Some(ClusterProtocol::Http2 | ClusterProtocol::Auto)) => {
+                        problems
+                            .error(name.span.clone(), format!("the cluster `{}` speaks HTTP/2", name.value))
+                            .label("connections are passed on to it")
+                            .suggest("give it `protocol = \"tcp\"`");
+                    }
+                    (false, Some(ClusterProtocol::Tcp)) => {
+                        problems
+                            .error(
+                                name.span.clone(),
+                                format!("the cluster `{}` takes no requests", name.value),
+                            )
+                            .suggest("give it `protocol = \"http1\"`, or leave that out");
+                    }
+                    _ => {}
+                }
             }
             None => {
                 problems
@@ -161,7 +189,7 @@ fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Proble
     let methods = conditions::methods(route.methods.as_ref(), problems);
     let headers = conditions::named(route.headers.as_ref(), Named::Header, problems);
     let query = conditions::named(route.query.as_ref(), Named::Query, problems);
-    let action = action(section, names, problems);
+    let action = action(section, names, false, problems);
     let timeout = route.timeout.as_ref().map(|timeout| positive(timeout, "timeout", problems));
     let retry = route.retry.as_ref().map(|retry| self::retry(&retry.value, 1, problems));
     let request_headers = edits::edits(&route.request_headers, Head::Request, problems);
@@ -237,11 +265,12 @@ fn http_listeners(
 pub(super) fn action(
     section: &At<schema::Route>,
     names: &mut Names<'_>,
+    stream: bool,
     problems: &mut Problems,
 ) -> Option<Action> {
     let schema::Route { cluster, split, direct_response, .. } = &section.value;
-    let cluster_index = cluster.as_ref().map(|name| names.cluster(name, problems));
-    let parts = split.as_ref().map(|split| self::split(split, names, problems));
+    let cluster_index = cluster.as_ref().map(|name| names.cluster(name, stream, problems));
+    let parts = split.as_ref().map(|split| self::split(split, names, stream, problems));
     let direct = direct_response.as_ref().map(|direct| edits::direct(&direct.value, problems));
     match (cluster_index, parts, direct) {
         (Some(cluster), None, None) => cluster.map(Action::Cluster),
@@ -267,6 +296,7 @@ pub(super) fn action(
 fn split(
     list: &At<Vec<At<schema::SplitPart>>>,
     names: &mut Names<'_>,
+    stream: bool,
     problems: &mut Problems,
 ) -> Option<Split> {
     if list.damaged {
@@ -281,7 +311,7 @@ fn split(
     let mut parts: Vec<(ClusterIndex, u32)> = Vec::with_capacity(list.value.len());
     let mut whole = true;
     for part in &list.value {
-        let cluster = part.value.cluster.as_ref().and_then(|name| names.cluster(name, problems));
+        let cluster = part.value.cluster.as_ref().and_then(|name| names.cluster(name, stream, problems));
         let (Some(cluster), Some(weight)) = (cluster, &part.value.weight) else {
             whole = false;
             continue;

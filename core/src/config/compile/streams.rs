@@ -34,7 +34,7 @@ pub(super) fn one(
     let listeners = listeners(section, names, problems);
     let hosts = conditions::hosts(route.sni.as_ref(), "sni", problems);
     refuse_http(section, problems);
-    let action = match action(section, names, problems) {
+    let action = match action(section, names, true, problems) {
         Some(Action::Direct(_)) | None => None,
         Some(action) => Some(action),
     };
@@ -53,7 +53,7 @@ pub(super) fn of_listener(
     names: &mut Names<'_>,
     problems: &mut Problems,
 ) -> Option<RouteSpec> {
-    let cluster = names.cluster(cluster, problems)?;
+    let cluster = names.cluster(cluster, true, problems)?;
     let retry = connect_failures();
     Some(spec("", [index].into(), [HostMatch::Any].into(), Action::Cluster(cluster), retry))
 }

@@ -130,6 +130,27 @@ pub fn encode_connected(out: &mut Vec<u8>, edits: &HeaderEdits) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends the 101 that a stream's 2xx stands for (RFC 8441 section 5): the connection switches to `protocol`, and a
+/// WebSocket key is answered with `accept`.
+pub fn encode_switching(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    head: &ResponseHead,
+    edits: &HeaderEdits,
+    protocol: &[u8],
+    accept: Option<&[u8]>,
+) {
+    status_line(out, 101, reason_phrase(101));
+    let skip = Known::ContentLength.bit() | Known::Trailer.bit();
+    copy_fields(out, bytes, &head.fields, head.len, skip, edits);
+    append_edits(out, edits);
+    upgrade_fields(out, std::iter::once(protocol));
+    if let Some(accept) = accept {
+        line(out, b"Sec-WebSocket-Accept", accept);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends an interim (1xx) response as it came, without hop-by-hop fields.
 pub fn encode_interim(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead) {
     status_line(out, head.status, reason_of(head, bytes));

@@ -107,8 +107,8 @@ fn bodies_of_many_streams_come_back_byte_for_byte() {
     });
 }
 
-/// A request whose body nobody takes until the test says so.
 thread_local! {
+    /// Whether the body of `/held` is not taken yet.
     static HOLD: Cell<bool> = const { Cell::new(true) };
 }
 

@@ -49,7 +49,8 @@ const CONFIG: &str = r#"
 fn shard(config: &str, driver: Driver) -> Rc<Shard> {
     let snapshot = compile(config, "test", Path::new("/"), &mut Ids::default(), 1, None);
     let snapshot = Arc::new(snapshot.unwrap_or_else(|problems| panic!("{problems}")));
-    let tables = Publisher::new(1).tables(&snapshot, &TlsStore::default()).remove(0);
+    let (tls, _) = TlsStore::load(&snapshot, None).unwrap_or_else(|problems| panic!("{problems}"));
+    let tables = Publisher::new(1).tables(&snapshot, &tls).remove(0);
     let link = Arc::new(ShardLink {
         index: 0,
         published: AtomicU64::new(1),
@@ -113,8 +114,9 @@ fn settings(side: Side) -> Settings {
         keepalive: None,
         keepalive_timeout: Duration::from_secs(10),
         max_age: None,
-        streams: 100,
+        movable: true,
         host: Box::default(),
+        streams: 100,
     }
 }
 

@@ -125,7 +125,7 @@ async fn ask(shard: &Rc<Shard>, content: &[u8]) -> Result<Vec<u8>, Fault> {
         fresh: false,
         until: Instant::NEVER,
         client,
-        preface: &[],
+        preface: b"",
         host: "",
     };
     let mut ledger = Ledger::begin(clock::now());
