@@ -76,7 +76,7 @@ fn bodies_come_whole_in_every_version() {
 
 /// The origin's body of that size: numbered lines of 16 characters.
 fn expected(size: usize) -> Vec<u8> {
-    let lines = (0..).flat_map(|number: usize| format!("{number:015}\n").into_bytes());
+    let lines = (0..).flat_map(|number: usize| format!("{number:015x}\n").into_bytes());
     lines.take(size).collect()
 }
 
