@@ -106,7 +106,7 @@ pub(crate) async fn proxy(
     call.story.cluster = Some(cluster.clone());
     let began = clock::now();
     call.story.ledger.stamp(Phase::Route, began);
-    let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
+    let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout)).min(call.deadline);
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
@@ -429,6 +429,8 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
         upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
         client_cert: ClientCert::new(options.client_cert, peer),
+        // What is left of it: the upstream is not to work on what nobody waits for.
+        grpc_timeout: (call.deadline != Instant::NEVER).then(|| call.deadline.since(clock::now())),
     }
 }
 
