@@ -92,7 +92,7 @@ pub(super) const HOST: Group = Group {
 };
 
 /// A request with so many field lines: those that every client sends, then others.
-fn request(fields: usize) -> Vec<u8> {
+pub(super) fn request(fields: usize) -> Vec<u8> {
     let mut text = String::from("GET /api/products/17/reviews?page=2 HTTP/1.1\r\n");
     let usual = [
         "Host: my-service.example",

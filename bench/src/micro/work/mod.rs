@@ -7,6 +7,7 @@ mod choose;
 mod ledger;
 mod message;
 pub(super) mod route;
+mod stream;
 
 /// An operation ready to be done so many times.
 pub(super) type Work = Box<dyn FnMut(u64)>;
@@ -29,7 +30,7 @@ pub(super) struct Group {
 }
 
 /// All operations, in the order in which a request meets them.
-pub(super) static GROUPS: [Group; 17] = [
+pub(super) static GROUPS: [Group; 19] = [
     message::PARSE_REQUEST,
     message::PATH_USUAL,
     message::PATH_UNUSUAL,
@@ -47,6 +48,8 @@ pub(super) static GROUPS: [Group; 17] = [
     message::PARSE_RESPONSE,
     ledger::PHASES,
     ledger::HISTOGRAM,
+    stream::OURS,
+    stream::CRATE,
 ];
 
 /// Does `operation` on one of `inputs` after the other, `operations` times.
