@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+/// All traffic but TCP.
+const HTTP: &str = "http2-to-http1,http2,grpc,handshakes,hybrid-handshakes,resumed-handshakes,tls,tls-http2";
 
 /// A program beside the tested one; built if it is not there.
 fn program(name: &str) -> PathBuf {
@@ -39,20 +43,28 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-#[test]
-fn nginx_is_compared_in_every_section() {
+/// Whether there is nginx; says so if not.
+fn has_nginx() -> bool {
     let found = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].iter().any(|path| Path::new(path).exists());
     if !found {
         println!("SKIPPED: no nginx");
+    }
+    found
+}
+
+#[test]
+fn nginx_is_compared_in_every_section() {
+    if !has_nginx() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let (json, html) = (folder.path().join("a.json"), folder.path().join("a.html"));
     let short = ["--repeats", "1", "--warmup", "20ms", "--measure", "100ms", "--rates", "500"];
+    let sections = ["--sections", "lockstep,saturation,latency,memory"];
     let chosen = ["--bodies", "100,10240", "--in-flight", "8,128", "--idle-connections", "50"];
     let files = ["--json", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
     let subjects = ["--subjects", "pinion-epoll,nginx,floor"];
-    let output = peers(&[&short[..], &chosen, &files, &subjects].concat());
+    let output = peers(&[&short[..], &sections, &chosen, &files, &subjects].concat());
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");
 
@@ -75,6 +87,51 @@ fn nginx_is_compared_in_every_section() {
     assert!(cases.clone().all(|row| row["cpu_nanos_per_request_first_quartile"].as_f64().unwrap() > 0.0));
     assert!(cases.clone().count() > 3, "{out}");
     assert!(std::fs::read_to_string(html).unwrap().matches("<svg").count() >= 5);
+}
+
+/// Measures transports shortly; which subjects have a figure for each traffic, and what was told on stderr.
+fn transports(options: &[&str]) -> (impl Fn(&str) -> String + use<>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("a.json");
+    let short = ["--repeats", "1", "--warmup", "20ms", "--measure", "100ms", "--sections", "transports"];
+    let output = peers(&[&short[..], options, &["--json", json.to_str().unwrap()]].concat());
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let subjects = move |traffic: &str| {
+        let rows = report["rows"].as_array().unwrap().iter().filter(|row| row["traffic"] == traffic);
+        let measured = rows.filter(|row| row["cpu_nanos_per_request_first_quartile"].as_f64() > Some(0.0));
+        let found: BTreeSet<_> = measured.map(|row| row["subject"].as_str().unwrap()).collect();
+        found.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    (subjects, err)
+}
+
+#[test]
+fn transports_are_compared_where_a_subject_can_do_them() {
+    if !has_nginx() {
+        return;
+    }
+    let (subjects, err) =
+        transports(&["--in-flight", "8,64,128", "--subjects", "nginx,floor", "--traffic", HTTP]);
+    assert!(err.contains("NOT COMPARED: HTTP/2 to HTTP/2, nginx"), "{err}");
+    assert_eq!(subjects("http2"), "floor");
+    assert_eq!(subjects("grpc"), "floor nginx");
+    assert_eq!(subjects("hybrid-handshakes"), "");
+    for traffic in ["http2-to-http1", "handshakes", "resumed-handshakes", "tls", "tls-http2"] {
+        assert_eq!(subjects(traffic), "nginx", "{traffic}: {err}");
+    }
+}
+
+#[test]
+fn tcp_is_compared() {
+    let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").exists();
+    let others = if module { "floor,nginx" } else { "floor" };
+    if !module {
+        println!("SKIPPED: nginx has no stream module (Debian: libnginx-mod-stream)");
+    }
+    let (subjects, err) = transports(&["--in-flight", "4,64", "--traffic", "tcp", "--subjects", others]);
+    assert_eq!(subjects("tcp"), others.replace(',', " "), "{err}");
 }
 
 #[test]

@@ -42,8 +42,8 @@ pub const PROXY_V1_BYTES_MAX: usize = 107;
 /// Bytes of a PROXY header of version 2: the connection is closed beyond. Addresses and usual values have some 200
 /// bytes, a client's certificate some 2 KiB; the format itself would allow 64 KiB.
 pub const PROXY_V2_BYTES_MAX: usize = 8 * 1024;
-/// Bytes that decide whether a connection begins with TLS, HTTP/2 or HTTP/1: the preface of HTTP/2 (RFC 9113
-/// section 3.4). What is not known by then is HTTP/1.
+/// Bytes that decide whether a connection speaks HTTP/2 or HTTP/1: the preface of HTTP/2 (RFC 9113 section 3.4). The
+/// first byte that differs from it decides for HTTP/1; the first byte of all decides between TLS and plain text.
 pub const DETECT_BYTES_MAX: usize = 24;
 
 /// Connections of one listener, whole proxy: further ones are answered 503 and closed. Key `connections`.

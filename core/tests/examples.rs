@@ -21,15 +21,15 @@ fn load(path: &Path) -> Snapshot {
 #[test]
 fn every_example_compiles_without_a_remark() {
     let mut seen = 0;
-    for entry in std::fs::read_dir(folder()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+    for folder in [folder(), folder().join("mtls")] {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        for path in entries.filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
             let snapshot = load(&path);
             assert!(snapshot.warnings.is_empty(), "{}", snapshot.warnings);
             seen += 1;
         }
     }
-    assert!(seen >= 4, "only {seen} examples");
+    assert!(seen >= 7, "only {seen} examples");
 }
 
 /// The name of the route that takes a request.
@@ -48,6 +48,10 @@ fn check(file: &str, method: &str, url: &str, headers: &[(&str, &str)], expected
 
 #[test]
 fn examples_route_as_their_comments_say() {
+    check("mtls/web.toml", "GET", "http://web:15443/", &[], Some("web"));
+    check("mtls/cart.toml", "GET", "http://web/", &[], Some("web"));
+    check("mtls/cart.toml", "GET", "http://web/", &[("x-pretend", "stranger")], Some("pretended"));
+    check("mtls/cart.toml", "GET", "http://bank/", &[], None);
     check("tunnels.toml", "GET", "ws://chat.example/room/1", &[], Some("chat.example/*"));
     check("tunnels.toml", "CONNECT", "db.internal:5432", &[], Some("db.internal/* CONNECT"));
     check("tunnels.toml", "GET", "http://db.internal/", &[], None);

@@ -44,6 +44,22 @@ const PATHS: &[&[u8]] = &[
     b"[2001:DB8::1]:80",
     b"/%2fa%5c%00{|}^",
 ];
+/// A flag byte, the first block's length, two blocks.
+const REQUEST_BLOCKS: &[&[u8]] = &[
+    // RFC 7541 appendices C.3.1 and C.3.2, then the table used.
+    b"\x01\x14\x82\x86\x84\x41\x0fwww.example.com\x82\x86\x84\xbe\x58\x08no-cache",
+    // RFC 7541 appendices C.4.1 and C.4.2, with Huffman strings.
+    b"\x01\x11\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff\x82\x86\x84\xbe\x58\x86\xa8\xeb\x10\x64\x9c\xbf",
+    b"\x00\x1c\x83\x87\x44\x04/a?b\x41\x03a:1\x00\x02te\x08trailers\x83\x87\xbf\xbe\x0f\x0d\x015\x0f\x14\x0c100-continue",
+    b"\x01\x03\x3f\x45\x20\x82\x86\x84\x01\x01a\x60\x03a=b\x40\x01x\x01y\x60\x03c=d\x60\x00\x60\x03e=f\x66\x01a\x10\x01s\x01t",
+    b"\x00\x23\x42\x07CONNECT\x41\x03a:1\x00\x03x-a\x01b\x42\x07OPTIONS\x42\x07CONNECT\x00\x09:protocol\x09websocket\x86\x84\x41\x01a",
+];
+const RESPONSE_BLOCKS: &[&[u8]] = &[
+    b"\x01\x05\x88\x76\x01x\xbe\x88\xbe\x0f\x0d\x015\x61\x1dMon, 21 Oct 2013 20:13:21 GMT",
+    b"\x00\x09\x48\x03302\x58\x01a\xc0\x88\x00\x0bgrpc-status\x010\x77\x03a=b\x77\x03c=d",
+    b"\x00\x00\x00\x0bgrpc-status\x010\x00\x0cgrpc-message\x00\x40\x01x\x01y",
+    b"\x01\x0a\x48\x03103\x6d\x03</a\x89\x0f\x0d\x010",
+];
 /// Pieces that parsers care about.
 const TOKENS: &[&[u8]] = &[
     b"\r\n",
@@ -84,6 +100,17 @@ const TOKENS: &[&[u8]] = &[
     b"Transfer-Encoding\x0b: chunked\r\n",
     b" chunked",
     b"GET / HTTP/1.1\r\nHost: c\r\n\r\n",
+    b"\x82\x86\x84\x41\x01a",
+    b"\x88",
+    b"\xbe",
+    b"\xbf",
+    b"\x20",
+    b"\x3f\xe1\x1f",
+    b"\x40\x01a\x01b",
+    b"\x00\x06cookie\x01a",
+    b"\x0f\x0d\x015",
+    b"\x66\x01a",
+    b"\x82\x1f\xff",
 ];
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -209,4 +236,14 @@ fn proxy_header() {
         ssl,
     ];
     run("proxy_header", &seeds, targets::proxy_header);
+}
+
+#[test]
+fn request_block() {
+    run("request_block", REQUEST_BLOCKS, targets::request_block);
+}
+
+#[test]
+fn response_block() {
+    run("response_block", RESPONSE_BLOCKS, targets::response_block);
 }

@@ -11,6 +11,8 @@ use std::process::Output;
 
 use common::{DRIVERS, Origin, program};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
 /// Runs the generator with a JSON report.
@@ -177,6 +179,52 @@ fn sessions_are_resumed_unless_that_is_switched_off() {
         assert!(handshakes["resumed"] == 0 && handshakes["full"].as_u64() >= Some(50), "{report:#}");
     }
 }
+
+/// A server that shakes hands once; what it agreed on with the client.
+fn agreed(certificates: &Certificates, options: &[&str]) -> Option<(String, String)> {
+    let chain = CertificateDer::from_pem_file(certificates.path("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(certificates.path("server.key")).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![chain], key);
+    let config = std::sync::Arc::new(config.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut session = rustls::ServerConnection::new(config).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut stream).ok()?;
+        }
+        let group = session.negotiated_key_exchange_group()?.name();
+        Some((format!("{group:?}"), format!("{:?}", session.negotiated_cipher_suite()?.suite())))
+    });
+    let ca = certificates.text("ca.pem");
+    // It gets no answer, so it fails in any case.
+    run(&[&["--ca", &ca, "--connections", "1", "-n", "1", "--timeout", "1s"], options, &[&url]].concat());
+    server.join().unwrap()
+}
+
+#[test]
+fn key_exchange_groups_and_cipher_suites_can_be_chosen() {
+    let certificates = Certificates::new();
+    let agreed = |options: &[&str]| agreed(&certificates, options);
+    let text = |group: &str, suite: &str| Some((group.to_owned(), suite.to_owned()));
+    let options = ["--tls-groups", "secp256r1,x25519", "--tls-suites", "TLS_AES_128_GCM_SHA256"];
+    assert_eq!(agreed(&options), text("secp256r1", "TLS13_AES_128_GCM_SHA256"));
+    let options = ["--tls-groups", "x25519", "--tls-version", "1.3"];
+    assert_eq!(agreed(&options), text("X25519", "TLS13_AES_256_GCM_SHA384"));
+    assert_eq!(agreed(&[]), text("X25519MLKEM768", "TLS13_AES_256_GCM_SHA384"));
+
+    let output = run(&["--insecure", "--tls-groups", "x448", "https://127.0.0.1:1/"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("x25519mlkem768"), "{told}");
+    // No suite for that version.
+    let output =
+        run(&[&options[2..], &["--insecure", "--tls-suites"], &SUITE_12, &["https://127.0.0.1:1/"]].concat());
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+/// A cipher suite of TLS 1.2.
+const SUITE_12: [&str; 1] = ["tls_ecdhe_ecdsa_with_aes_128_gcm_sha256"];
 
 #[test]
 fn unix_sockets_and_proxy_headers_are_spoken() {

@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::{ClientConnection, StreamOwned};
+
 /// What a Unix socket's address begins with on command lines.
 pub(super) const UNIX_PREFIX: &str = "unix:";
 
@@ -85,6 +87,21 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Over TCP, in TLS.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    /// The TCP connection that it is.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(crate) fn into_tcp(self) -> Result<TcpStream, String> {
+        match self {
+            Stream::Tcp(stream) => Ok(stream),
+            Stream::Unix(_) | Stream::Tls(_) => Err("not a TCP connection".to_owned()),
+        }
+    }
 }
 
 impl Read for Stream {
@@ -92,6 +109,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -101,11 +119,15 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Ok(()),
+            Stream::Tls(stream) => stream.flush(),
+        }
     }
 }
 

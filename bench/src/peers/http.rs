@@ -12,7 +12,7 @@ use crate::Problem;
 pub(super) const READ_BYTES: usize = 256 * 1024;
 
 /// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer whose head is in the buffer.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +37,12 @@ impl Connection {
     /// Nobody listens there.
     pub(super) fn open(address: &Address) -> Result<Self, Problem> {
         let stream = address.connect(PATIENCE).map_err(|e| format!("can't connect to {address}: {e}"))?;
-        Ok(Connection { stream })
+        Ok(Connection::over(stream))
+    }
+
+    /// A connection that somebody has made.
+    pub(super) fn over(stream: Stream) -> Self {
+        Connection { stream }
     }
 
     /// Sends a request.

@@ -6,6 +6,7 @@
 //!     lockstep             client ⇄ proxy ⇄ origin take turns on one CPU      (plan, measure/step)
 //!     saturation, latency  the proxy alone on one CPU, the rest on another    (measure/flow)
 //!     memory               idle connections                                   (measure/idle)
+//!     transports           client ⇄ proxy ⇄ origin on one CPU, by what is spoken (traffic, measure/flow)
 //! ```
 //!
 //! Invariants: everything is started afresh for each measurement; subjects are measured in turns, there and
@@ -13,6 +14,7 @@
 
 mod address;
 mod answers;
+mod certificate;
 pub(crate) mod floor;
 mod http;
 pub(crate) mod lockstep;
@@ -23,6 +25,8 @@ mod report;
 mod results;
 mod stage;
 mod subject;
+mod targets;
+mod traffic;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -35,12 +39,15 @@ use crate::machine::Machine;
 use crate::programs::Programs;
 use crate::signals::Stop;
 use crate::{Problem, units};
+use address::Transport;
+use certificate::Certificate;
 use plan::{Case, Section};
 use report::{Described, Setup};
 use results::Results;
 use stage::Setting;
 use subject::Subject;
 use subject::find;
+use traffic::Traffic;
 use turns::Turns;
 
 /// Repeats of the memory measurement, which hardly varies.
@@ -98,9 +105,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
     let (cpu, other_cpu) = cpus(options);
     let stop = Stop::watch()?;
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+    let certificate = Certificate::make(folder.path())?;
     let setting = Setting {
         programs: &programs,
         found: &found,
+        certificate: &certificate,
         folder: folder.path(),
         cpu,
         other_cpu,
@@ -146,17 +155,17 @@ fn measure_all(setting: &Setting<'_>, cases: &[Case], repeats: u32, over: &dyn F
     let wrong = check_all(setting, cases, &mut turns);
     for &case in cases {
         let takes_part = |subject: &&Subject| {
-            !wrong.contains(&(**subject, case.transport))
+            !wrong.contains(&(**subject, case.traffic, case.transport))
+                && case.traffic.refused_by(**subject).is_none()
                 && (subject.is_proxy() || case.section != Section::Memory)
         };
         let subjects: Vec<Subject> = setting.found.keys().filter(takes_part).copied().collect();
         turns.repeats = if case.section == Section::Memory { repeats.min(MEMORY_REPEATS) } else { repeats };
         let mut rows = turns.measure(case, &subjects, |subject| measure::measure(setting, subject, case));
-        if case.section == Section::Lockstep {
+        if matches!(case.section, Section::Lockstep | Section::Transports) {
             for row in &mut rows {
-                let counted = turns.once(&case.label(), row.subject, || {
-                    measure::step::system_calls(setting, row.subject, case)
-                });
+                let counted = turns
+                    .once(&case.label(), row.subject, || measure::system_calls(setting, row.subject, case));
                 row.samples.extend(counted);
             }
         }
@@ -167,31 +176,38 @@ fn measure_all(setting: &Setting<'_>, cases: &[Case], repeats: u32, over: &dyn F
     results
 }
 
-/// Whether each subject answers as it should over each kind of socket that is used; those that do not.
+/// Whether each subject answers as it should in each traffic over each kind of socket that is used; those that do
+/// not. What a subject can't do is told and is not its failure.
 fn check_all(
     setting: &Setting<'_>,
     cases: &[Case],
     turns: &mut Turns<'_>,
-) -> Vec<(Subject, address::Transport)> {
+) -> Vec<(Subject, Traffic, Transport)> {
     let mut wrong = Vec::new();
-    let mut transports: Vec<_> = cases.iter().map(|case| case.transport).collect();
-    transports.sort_unstable();
-    transports.dedup();
-    for transport in transports {
+    let mut kinds: Vec<_> = cases.iter().map(|case| (case.traffic, case.transport)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    for (traffic, transport) in kinds {
         let loads = || {
-            cases.iter().filter(move |case| case.transport == transport && case.section != Section::Memory)
+            let of_kind = move |case: &&Case| (case.traffic, case.transport) == (traffic, transport);
+            cases.iter().filter(of_kind).filter(|case| case.section != Section::Memory)
         };
         let mut bodies: Vec<usize> = loads().map(|case| case.bytes).collect();
         bodies.sort_unstable();
         bodies.dedup();
-        let connections = loads().map(|case| case.connections).max().unwrap_or(1);
+        let most = loads().max_by_key(|case| case.connections * case.streams);
+        let (connections, streams) = most.map_or((1, 1), |case| (case.connections, case.streams));
+        let asked = answers::Asked { traffic, transport, bodies: &bodies, connections, streams };
         for &subject in setting.found.keys() {
-            let label = format!("answers over {transport:?}");
-            let checked = turns.once(&label, subject, || {
-                answers::check(setting, subject, transport, &bodies, connections).map(|()| "right")
-            });
+            if let Some(reason) = traffic.refused_by(subject) {
+                eprintln!("NOT COMPARED: {}, {}: {reason}", traffic.label(), subject.label());
+                continue;
+            }
+            let label = format!("{} over {transport:?}", traffic.label());
+            let checked =
+                turns.once(&label, subject, || answers::check(setting, subject, &asked).map(|()| "right"));
             if checked.is_none() {
-                wrong.push((subject, transport));
+                wrong.push((subject, traffic, transport));
             }
         }
     }

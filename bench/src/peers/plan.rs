@@ -3,6 +3,7 @@
 use clap::ValueEnum as _;
 
 use super::address::Transport;
+use super::traffic::Traffic;
 
 /// The sizes of bodies, in bytes.
 const BODIES: [usize; 3] = [100, 10 * 1024, 1024 * 1024];
@@ -12,6 +13,24 @@ const CONNECTIONS: [u32; 5] = [1, 8, 64, 128, 512];
 
 /// Connections of the open loop.
 const OPEN_CONNECTIONS: u32 = 128;
+
+/// A traffic, whether its bodies are large, and its connections and streams.
+type TransportLoads = (Traffic, bool, &'static [(u32, u32)]);
+
+/// The loads of the section `transports`.
+const TRANSPORT_LOADS: [TransportLoads; 11] = [
+    (Traffic::Http2ToHttp1, false, &[(1, 1), (4, 32), (100, 10)]),
+    (Traffic::Http2, false, &[(1, 1), (4, 32), (100, 10)]),
+    (Traffic::Grpc, false, &[(1, 1), (4, 32)]),
+    (Traffic::Handshakes, false, &[(8, 1)]),
+    (Traffic::HybridHandshakes, false, &[(8, 1)]),
+    (Traffic::ResumedHandshakes, false, &[(8, 1)]),
+    (Traffic::Tls, false, &[(1, 1), (64, 1)]),
+    (Traffic::Tls, true, &[(4, 1)]),
+    (Traffic::TlsHttp2, false, &[(4, 32)]),
+    (Traffic::Tcp, false, &[(1, 1), (64, 1)]),
+    (Traffic::Tcp, true, &[(4, 1)]),
+];
 
 /// A kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -24,6 +43,8 @@ pub(crate) enum Section {
     Latency,
     /// Memory idle and for each connection.
     Memory,
+    /// HTTP/2, gRPC, TLS and TCP: CPU time and system calls of closed loops, all on one CPU in turns.
+    Transports,
 }
 
 impl Section {
@@ -34,6 +55,7 @@ impl Section {
             Section::Saturation => "saturation",
             Section::Latency => "latency",
             Section::Memory => "memory",
+            Section::Transports => "transports",
         }
     }
 }
@@ -44,8 +66,12 @@ pub(crate) struct Case {
     pub(super) section: Section,
     /// Content bytes of each answer.
     pub(super) bytes: usize,
-    /// Connections, each with at most one request in flight.
+    /// Connections.
     pub(super) connections: u32,
+    /// The most requests in flight on each of them: 1 but in HTTP/2.
+    pub(super) streams: u32,
+    /// What is spoken.
+    pub(super) traffic: Traffic,
     pub(super) transport: Transport,
     /// Requests a second of an open loop, 0 in the others.
     pub(super) rate: u32,
@@ -69,6 +95,13 @@ impl Case {
             Section::Saturation => format!("{size}, {} connections{transport}", self.connections),
             Section::Latency => format!("{}/s{transport}", self.rate),
             Section::Memory => format!("{} idle connections{transport}", self.connections),
+            Section::Transports if self.traffic.is_http2() => {
+                format!("{}, {}×{}", self.traffic.label(), self.connections, self.streams)
+            }
+            Section::Transports if self.traffic.is_handshakes() => {
+                format!("{}, K={}", self.traffic.label(), self.connections)
+            }
+            Section::Transports => format!("{}, {size}, K={}", self.traffic.label(), self.connections),
         }
     }
 }
@@ -85,12 +118,15 @@ pub(crate) struct Choice {
     /// Only the cases with these body sizes, in bytes
     #[arg(long, value_delimiter = ',', value_name = "BYTES")]
     bodies: Vec<usize>,
-    /// Only the cases with so many connections, which is requests in flight
+    /// Only the cases with so many requests in flight: connections times streams
     #[arg(long, value_delimiter = ',', value_name = "K")]
     in_flight: Vec<u32>,
     /// Only the cases over these sockets
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KINDS")]
     transports: Vec<Transport>,
+    /// Only these kinds of traffic in the section `transports`
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KINDS")]
+    traffic: Vec<Traffic>,
     /// Requests a second of the open loops, over 128 connections
     #[arg(long, value_delimiter = ',', value_name = "R", default_value = "2000,10000,20000")]
     rates: Vec<u32>,
@@ -104,8 +140,10 @@ impl Choice {
     pub(super) fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for &section in &self.sections {
-            let case =
-                |bytes, connections, transport, rate| Case { section, bytes, connections, transport, rate };
+            let case = |bytes, connections, transport, rate| {
+                let (traffic, streams) = (Traffic::Http1, 1);
+                Case { section, bytes, connections, streams, traffic, transport, rate }
+            };
             match section {
                 Section::Lockstep | Section::Saturation => cases.extend(
                     self.loads(section)
@@ -118,6 +156,7 @@ impl Choice {
                 Section::Memory if self.takes_transport(Transport::Tcp) => {
                     cases.push(case(BODIES[0], self.idle_connections, Transport::Tcp, 0));
                 }
+                Section::Transports => cases.extend(self.transport_cases()),
                 Section::Latency | Section::Memory => {}
             }
         }
@@ -158,6 +197,26 @@ impl Choice {
         loads
     }
 
+    /// The cases of the section `transports`.
+    fn transport_cases(&self) -> impl Iterator<Item = Case> {
+        let [small, _, large] = BODIES;
+        let all = TRANSPORT_LOADS.iter().flat_map(move |&(traffic, is_large, loads)| {
+            loads.iter().map(move |&(connections, streams)| Case {
+                section: Section::Transports,
+                bytes: if is_large { large } else { small },
+                connections,
+                streams,
+                traffic,
+                transport: Transport::Tcp,
+                rate: 0,
+            })
+        });
+        all.filter(|case| {
+            (self.traffic.is_empty() || self.traffic.contains(&case.traffic))
+                && self.takes(case.transport, case.bytes, case.connections * case.streams)
+        })
+    }
+
     fn takes(&self, transport: Transport, bytes: usize, connections: u32) -> bool {
         self.takes_transport(transport)
             && (self.bodies.is_empty() || self.bodies.contains(&bytes))
@@ -186,14 +245,35 @@ mod tests {
 
     #[test]
     fn cases_have_readable_names() {
-        let case =
-            |section, bytes, connections, transport| Case { section, bytes, connections, transport, rate: 9 };
+        let case = |section, bytes, connections, transport| {
+            let (traffic, streams, rate) = (Traffic::Http1, 1, 9);
+            Case { section, bytes, connections, streams, traffic, transport, rate }
+        };
         let label = |section, bytes, k, transport| case(section, bytes, k, transport).label();
         assert_eq!(label(Section::Lockstep, 100, 1, Transport::Tcp), "100 B, K=1");
         assert_eq!(label(Section::Lockstep, 10_240, 8, Transport::Unix), "10 KiB, K=8, Unix");
         assert_eq!(label(Section::Saturation, 1 << 20, 4, Transport::Tcp), "1 MiB, 4 connections");
         assert_eq!(label(Section::Latency, 100, 4, Transport::Tcp), "9/s");
         assert_eq!(label(Section::Memory, 100, 4, Transport::Tcp), "4 idle connections");
+    }
+
+    #[test]
+    fn transports_have_their_loads() {
+        let label = |case: &Case| case.label();
+        let labels: Vec<_> = cases("--sections transports").iter().map(label).collect();
+        for wanted in [
+            "HTTP/2 to HTTP/2, 4×32",
+            "HTTP/2 to HTTP/1, 100×10",
+            "gRPC unary, 1×1",
+            "TLS handshakes, resumed, K=8",
+            "TLS, HTTP/1, 1 MiB, K=4",
+            "TCP echo, 100 B, K=64",
+        ] {
+            assert!(labels.iter().any(|label| label == wanted), "{wanted}: {labels:?}");
+        }
+        let of = |line: &str| cases(line).iter().map(label).collect::<Vec<_>>();
+        assert_eq!(of("--sections transports --traffic http2 --in-flight 128"), ["HTTP/2 to HTTP/2, 4×32"]);
+        assert_eq!(of("--sections transports --transports unix").len(), 0);
     }
 
     #[test]

@@ -176,6 +176,7 @@ mod tests {
     use super::*;
     use crate::peers::address::Transport;
     use crate::peers::plan::Section;
+    use crate::peers::traffic::Traffic;
 
     #[test]
     fn shares_come_from_the_ticks_of_all_samples() {
@@ -183,6 +184,8 @@ mod tests {
             section: Section::Lockstep,
             bytes: 100,
             connections: 1,
+            streams: 1,
+            traffic: Traffic::Http1,
             transport: Transport::Tcp,
             rate: 0,
         };

@@ -16,9 +16,11 @@ use tempfile::TempDir;
 
 use super::address::{Address, Transport};
 use super::answers;
+use super::certificate::Certificate;
 use super::subject::Subject;
 use super::subject::configure::{self, Place};
 use super::subject::find::Found;
+use super::traffic::Traffic;
 use crate::Problem;
 use crate::cpu;
 use crate::ports::Ports;
@@ -32,6 +34,8 @@ const READY_PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Setting<'a> {
     pub(super) programs: &'a Programs,
     pub(super) found: &'a Found,
+    /// What proxies show to TLS clients.
+    pub(super) certificate: &'a Certificate,
     pub(super) folder: &'a Path,
     /// The proxy's CPU; in lockstep, everything's.
     pub(super) cpu: u32,
@@ -83,6 +87,7 @@ impl Setting<'_> {
     pub(super) fn start(
         &self,
         subject: Subject,
+        traffic: Traffic,
         transport: Transport,
         layout: Layout,
     ) -> Result<Stage, Problem> {
@@ -95,23 +100,26 @@ impl Setting<'_> {
             })
         };
         let (listen, upstream) = (address("web.sock")?, address("origin.sock")?);
-        let command = self.command(subject, &listen, &upstream, &mut ports, folder.path())?;
+        let command = self.command((subject, traffic), &listen, &upstream, &mut ports, folder.path())?;
         drop(ports);
 
         let mut origin = Command::new(&self.programs.load);
-        origin.args(["origin", "--driver", "epoll", "--listen", &upstream.to_string()]);
+        let option = if traffic == Traffic::Tcp { "--tcp-echo" } else { "--listen" };
+        origin.args(["origin", "--driver", "epoll", option, &upstream.to_string()]);
         let mut origin = self.placed(&origin, layout, Role::Origin);
         let mut origin = Process::start("origin", &mut origin, folder.path())?;
-        origin.wait_until("answering", READY_PATIENCE, || answers::is_up(&upstream))?;
+        origin
+            .wait_until("answering", READY_PATIENCE, || answers::is_up(&upstream, traffic == Traffic::Tcp))?;
         let mut command = self.placed(&command, layout, Role::Proxy);
         let mut proxy = Process::start(subject.name(), &mut command, folder.path())?;
-        proxy.wait_until("answering", READY_PATIENCE, || answers::is_up(&listen))?;
+        proxy
+            .wait_until("answering", READY_PATIENCE, || answers::is_up(&listen, traffic != Traffic::Http1))?;
         Ok(Stage { listen, upstream, proxy, _origin: origin, folder })
     }
 
     fn command(
         &self,
-        subject: Subject,
+        (subject, traffic): (Subject, Traffic),
         listen: &Address,
         upstream: &Address,
         ports: &mut Ports,
@@ -119,7 +127,8 @@ impl Setting<'_> {
     ) -> Result<Command, Problem> {
         let installed = self.found.get(&subject).ok_or_else(|| format!("no {}", subject.label()))?;
         let admin = Address::Tcp(ports.pick(0)?);
-        configure::command(subject, &installed.program, &Place { listen, upstream, admin: &admin, folder })
+        let place = Place { listen, upstream, admin: &admin, certificate: self.certificate, folder };
+        configure::command(subject, traffic, &installed.program, &place)
     }
 
     /// A client's command where clients run in that layout.
@@ -151,7 +160,7 @@ impl Setting<'_> {
     pub(super) fn command_line(&self, subject: Subject) -> Result<String, Problem> {
         let mut ports = Ports::default();
         let (listen, upstream) = (Address::Tcp(ports.pick(0)?), Address::Tcp(ports.pick(0)?));
-        let command = self.command(subject, &listen, &upstream, &mut ports, self.folder)?;
+        let command = self.command((subject, Traffic::Http1), &listen, &upstream, &mut ports, self.folder)?;
         let program = command.get_program().to_string_lossy().into_owned();
         let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let line = command_line(&self.placed(&command, Layout::Apart, Role::Proxy));

@@ -48,7 +48,7 @@ impl Turns<'_> {
         }
         match measure() {
             Ok(found) => {
-                eprintln!("{label:<22} {:<18} {found}", subject.label());
+                eprintln!("{label:<34} {:<18} {found}", subject.label());
                 Some(found)
             }
             Err(problem) => {
@@ -72,6 +72,7 @@ mod tests {
     use crate::peers::address::Transport;
     use crate::peers::plan::Section;
     use crate::peers::results::Figure;
+    use crate::peers::traffic::Traffic;
 
     #[test]
     fn the_order_turns_round() {
@@ -81,8 +82,15 @@ mod tests {
 
     #[test]
     fn a_failure_spares_the_others_and_time_ends_everything() {
-        let case =
-            Case { section: Section::Lockstep, bytes: 1, connections: 1, transport: Transport::Tcp, rate: 0 };
+        let case = Case {
+            section: Section::Lockstep,
+            bytes: 1,
+            connections: 1,
+            streams: 1,
+            traffic: Traffic::Http1,
+            transport: Transport::Tcp,
+            rate: 0,
+        };
         let left = std::cell::Cell::new(5);
         let over = || left.replace(left.get() - 1) <= 0;
         let mut turns = Turns { repeats: 3, over: &over, failures: Vec::new() };

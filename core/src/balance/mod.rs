@@ -21,6 +21,7 @@
 mod alias;
 mod least_request;
 mod round_robin;
+pub mod shards;
 
 use least_request::LeastRequest;
 use round_robin::RoundRobin;

@@ -11,6 +11,8 @@ pub enum ClusterProtocol {
     Http2,
     /// What the endpoint chooses in the TLS handshake (ALPN); without TLS as [`ClusterProtocol::Http1`].
     Auto,
+    /// Nothing that is known here: connections are passed on.
+    Tcp,
 }
 
 /// How HTTP/2 is spoken on the connections of a listener or cluster.

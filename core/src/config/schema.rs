@@ -170,9 +170,9 @@ section! {
     Route = "[[routes]]" {
         /// The route's name in metrics and logs, unique. Default: derived from its conditions.
         may name: String;
-        /// The listeners it exists on. Default: every HTTP listener; with `sni` every one that passes TLS on.
+        /// The listeners it exists on. Default: every HTTP listener; with `sni` every one that sees server names.
         may listeners: Vec<At<String>>;
-        /// Server names that TLS clients ask for: exact, `*.example.com` or `*`. For listeners that pass TLS on.
+        /// Server names that TLS clients ask for: exact, `*.example.com` or `*`. For connections that are passed on.
         may sni: Vec<At<String>>;
         /// Hosts: exact, `*.example.com` or `*`. The port of a request's host is ignored. Default: every host.
         may hosts: Vec<At<String>>;

@@ -257,6 +257,15 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Connections that are passed on can be told apart by the name that their clients ask for.
+    pub fn sees_names(&self) -> bool {
+        match self.protocol {
+            Protocol::TlsPassthrough => true,
+            Protocol::Tcp => self.tls.is_some(),
+            Protocol::Auto | Protocol::Http1 | Protocol::Http2 => false,
+        }
+    }
+
     /// Whether forwarded headers from `peer` are believed.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         let peer = peer.to_canonical();
@@ -304,11 +313,6 @@ impl Protocol {
     /// Bytes are passed on; requests are not read.
     pub const fn is_stream(self) -> bool {
         matches!(self, Protocol::Tcp | Protocol::TlsPassthrough)
-    }
-
-    /// Server names are seen although nothing is decrypted.
-    pub const fn sees_names(self) -> bool {
-        matches!(self, Protocol::TlsPassthrough)
     }
 }
 

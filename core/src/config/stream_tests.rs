@@ -93,6 +93,16 @@ fn a_listeners_cluster_takes_what_no_route_takes() {
 }
 
 #[test]
+fn where_tls_ends_names_are_seen_too() {
+    let text = "listeners = [{ name = \"l\", address = \"127.0.0.1:1\", protocol = \"tcp\", cluster = \"c\", tls = { certificate = \"c\", private_key = \"k\" } }]\n\
+                clusters = [{ name = \"c\", endpoints = [\"127.0.0.1:9\"] }, { name = \"d\", endpoints = [\"127.0.0.1:8\"] }]\n\
+                routes = [{ sni = [\"d.example\"], cluster = \"d\" }]";
+    let snapshot = taken(text);
+    assert!(snapshot.listeners[0].sees_names());
+    assert_eq!(route(&snapshot, 0, "d.example"), Some("tls d.example"));
+}
+
+#[test]
 fn routes_that_can_not_be() {
     let means_nothing = "means nothing for connections that are passed on";
     for (key, at) in [
@@ -129,6 +139,24 @@ fn routes_that_can_not_be() {
         &[("[[routes]]", "tie")],
     );
     check(&with(&["listeners = [\"db\"]\ncluster = \"b\""]), &[("\"a\"", "tie")]);
+    check(
+        &with(&["sni = [\"a\"]\ncluster = \"b\""]).replace(
+            "\"tls-passthrough\"",
+            "\"tls-passthrough\", tls = { certificate = \"c\", private_key = \"k\" }",
+        ),
+        &[("{ certificate = \"c\", private_key = \"k\" }", "has none of its own … `protocol = \"tcp\"`")],
+    );
+    for (protocol, refused) in [("http2", true), ("auto", true), ("http1", false), ("tcp", false)] {
+        let text = with(&["sni = [\"a\"]\ncluster = \"b\"", "cluster = \"c\""]);
+        let text = text.replace("\"127.0.0.1:2\"]", &format!("\"127.0.0.1:2\"], protocol = \"{protocol}\""));
+        let expected = [("\"b\"", "speaks HTTP/2 … protocol = \"tcp\"")];
+        check(&text, if refused { &expected } else { &[] });
+    }
+    let text = with(&["sni = [\"a\"]\ncluster = \"b\"", "cluster = \"c\""]);
+    check(
+        &text.replace("\"127.0.0.1:3\"]", "\"127.0.0.1:3\"], protocol = \"tcp\""),
+        &[("\"c\"", "takes no requests … \"http1\"")],
+    );
     let only = "listeners = [{ name = \"l\", address = \"127.0.0.1:1\", protocol = \"tcp\" }]\n\
                 clusters = [{ name = \"c\", endpoints = [\"127.0.0.1:9\"] }]\n";
     check(
@@ -209,6 +237,8 @@ fn headers_that_are_sent() {
     assert_eq!(send(""), None);
     for (lines, at, what) in [
         ("proxy_protocol = 2", "2", "expected \"v1\" or \"v2\""),
+        ("protocol = \"http2\"\nproxy_protocol = \"v1\"", "\"v1\"", "tell of one client"),
+        ("protocol = \"auto\"\nproxy_protocol = \"v2\"", "\"v2\"", "tell of one client … \"http1\""),
         ("proxy_protocol = \"v3\"", "\"v3\"", "unknown value"),
         ("proxy_protocol = { version = \"v1\", values = [\"alpn\"] }", "\"alpn\"", "has no values … \"v2\""),
         ("proxy_protocol = { version = \"v2\", values = [\"cn\"] }", "\"cn\"", "unknown value"),

@@ -271,7 +271,6 @@ fn quantities_need_units() {
 fn what_later_versions_do_is_refused_by_name() {
     let listener = |more: &str| format!("[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{more}\n");
     let later = "not supported yet in this version";
-    check(&listener("protocol = \"http2\""), &[("\"http2\"", later)]);
     check(&listener("protocol = \"http3\""), &[("\"http3\"", "unknown value `http3`")]);
     let cluster =
         |more: &str| format!("{BASE}\n").replace("\"127.0.0.1:1\"]", &format!("\"127.0.0.1:1\"], {more}"));

@@ -156,7 +156,7 @@ pub fn explain<'a>(snapshot: &'a Snapshot, question: &Question) -> Result<Explan
     let stream = listener.protocol.is_stream();
     let host_field = question.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
     let authority = host_field.map_or(url.authority, |(_, value)| value.trim());
-    let named = if stream && !listener.protocol.sees_names() { "" } else { authority };
+    let named = if stream && !listener.sees_names() { "" } else { authority };
     let request =
         OwnedRequest::new(method.as_bytes(), named.as_bytes(), url.target.as_bytes()).map(|request| {
             if stream {

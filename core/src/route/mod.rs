@@ -153,7 +153,7 @@ impl RetryOn {
     /// is another question, which the exchange answers.
     pub fn fault(&self, fault: Fault) -> bool {
         match fault {
-            Fault::ConnectLocal | Fault::ConnectFailed | Fault::ConnectTimeout => {
+            Fault::ConnectLocal | Fault::ConnectFailed | Fault::ConnectTimeout | Fault::UpstreamTls => {
                 self.connect_failure || self.server_error
             }
             Fault::StreamRefused => self.refused_stream || self.reset || self.server_error,
@@ -200,7 +200,11 @@ mod tests {
         };
         let server_error = only(|on| on.server_error = true);
         assert!(server_error.status(500) && server_error.status(599) && !server_error.status(499));
-        assert!(server_error.fault(Fault::ConnectFailed) && server_error.fault(Fault::UpstreamClosed));
+        assert!(
+            server_error.fault(Fault::UpstreamTls)
+                && server_error.fault(Fault::ConnectFailed)
+                && server_error.fault(Fault::UpstreamClosed)
+        );
         let gateway = only(|on| on.gateway_error = true);
         assert!(!gateway.status(500) && gateway.status(502) && gateway.status(504) && !gateway.status(505));
         assert!(!gateway.fault(Fault::ConnectFailed));

@@ -144,6 +144,16 @@ families! {
     TLS_RELOADS: Counter "pinion_tls_reloads_total" "" ["kind" "name" "result"] "Changes of a listener's or cluster's TLS files that came into force or were kept out";
     TLS_LAST_RELOAD_SUCCESSFUL: Gauge "pinion_tls_last_reload_successful" "" ["kind" "name"] "1 if the TLS files are in force as they now are, 0 if older ones are";
     LISTENER_TLS_HANDSHAKES_ACTIVE: Gauge "pinion_listener_tls_handshakes_active" "" ["listener"] "TLS handshakes in progress, which `handshakes_max` bounds";
+    TLS_HANDSHAKES: Counter "pinion_tls_handshakes_total" "" ["side" "version" "resumed"] "TLS handshakes finished, with clients (downstream) and endpoints (upstream)";
+    TLS_HANDSHAKE_FAILURES: Counter "pinion_tls_handshake_failures_total" "" ["side" "reason"] "TLS handshakes that failed";
+    TLS_HANDSHAKE_DURATION: Histogram "pinion_tls_handshake_duration_seconds" "seconds" ["side"] "How long finished TLS handshakes took";
+    TLS_HANDSHAKES_ACTIVE: Gauge "pinion_tls_handshakes_active" "" [] "TLS handshakes in progress on both sides";
+    TLS_HANDSHAKES_WAITING: Gauge "pinion_tls_handshakes_waiting" "" [] "TLS handshakes that wait for their turn to compute";
+    TLS_CONNECTIONS_ACTIVE: Gauge "pinion_tls_connections_active" "" ["records" "reason"] "TLS connections by who handles their records, and why it is not the kernel";
+    TLS_KERNEL_CONNECTIONS: Counter "pinion_tls_kernel_connections_total" "" ["result"] "TLS connections handed to the kernel, or lost on the way";
+    TLS_KERNEL_KEY_UPDATES: Counter "pinion_tls_kernel_key_updates_total" "" ["direction"] "KeyUpdates of connections whose records the kernel handles";
+    TLS_TRUNCATIONS: Counter "pinion_tls_truncations_total" "" [] "TLS connections that ended without close_notify";
+    TLS_KEYS_EXHAUSTED: Counter "pinion_tls_keys_exhausted_total" "" [] "TLS connections ended because keys were used up or could not be renewed";
 
     PROCESS_CPU: Counter "process_cpu_seconds_total" "seconds" [] "User and system CPU time of the process";
     PROCESS_RESIDENT_MEMORY: Gauge "process_resident_memory_bytes" "bytes" [] "Resident memory of the process";

@@ -14,16 +14,19 @@ use pinion_core::limits::{PROXY_V2_BYTES_MAX, TLS_HELLO_BYTES_MAX};
 use pinion_core::proxy_protocol::{self, Peers, Version, encode_v1, encode_v2};
 use pinion_core::tls::hello::{self, HelloReader};
 
+use super::http2;
 use super::invariants::{Forwarded, check_body, check_host, check_normalize, check_request, check_response};
 
 /// A request with its body. Like all of these, returns whether it was accepted.
 pub fn request_head(bytes: &[u8]) -> bool {
+    http2::check_http1_request(bytes);
     matches!(check_request(bytes), Forwarded::Sent(..))
 }
 
 /// A response head, as the answer to several methods.
 pub fn response_head(bytes: &[u8]) -> bool {
     let answers = [Method::Get, Method::Head, Method::Connect].map(|method| check_response(bytes, method));
+    http2::check_http1_response(bytes);
     answers.contains(&Ok(Progress::Complete))
 }
 
@@ -95,4 +98,14 @@ pub fn proxy_header(bytes: &[u8]) -> bool {
         (one, other) => assert_eq!(one, other),
     }
     true
+}
+
+/// Two header blocks of one connection, as requests: see [`http2::blocks`] for how they lie in the bytes.
+pub fn request_block(bytes: &[u8]) -> bool {
+    http2::check_requests(bytes)
+}
+
+/// Two header blocks of one connection, as responses and as trailers.
+pub fn response_block(bytes: &[u8]) -> bool {
+    http2::check_responses(bytes)
 }

@@ -37,7 +37,7 @@ enum Class {
 }
 
 /// The class of each option, by its name in the program.
-const CLASSES: [(&str, Class); 54] = [
+const CLASSES: [(&str, Class); 56] = [
     ("agents", Class::Leader),
     ("agents_ca", Class::Leader),
     ("agents_cert", Class::Leader),
@@ -86,6 +86,8 @@ const CLASSES: [(&str, Class); 54] = [
     ("streams", Class::Passed),
     ("threads", Class::Passed),
     ("timeout", Class::Passed),
+    ("tls_groups", Class::Passed),
+    ("tls_suites", Class::Passed),
     ("tls_version", Class::Passed),
     ("unix", Class::Refused("a Unix socket is on one machine")),
     ("until_ci", Class::Leader),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::{Resumption, danger};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
@@ -55,6 +56,12 @@ pub(crate) struct TlsOptions {
     /// The only version to speak
     #[arg(long, value_enum, value_name = "VERSION", help_heading = "TLS")]
     pub(crate) tls_version: Option<Version>,
+    /// Offer only these key exchange groups, the first one first: x25519, x25519mlkem768, secp256r1 ...
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", help_heading = "TLS")]
+    pub(crate) tls_groups: Vec<String>,
+    /// Offer only these cipher suites, the first one first: tls_aes_128_gcm_sha256 ...
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", help_heading = "TLS")]
+    pub(crate) tls_suites: Vec<String>,
 }
 
 /// What all sessions of a group of connections have in common.
@@ -73,7 +80,7 @@ impl Settings {
         let name = options.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| Problem::Usage(format!("`{name}` is not a name for TLS, see --server-name")))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(provider(options)?);
         let versions: &[&rustls::SupportedProtocolVersion] = match options.tls_version {
             None => &[&rustls::version::TLS13, &rustls::version::TLS12],
             Some(Version::V12) => &[&rustls::version::TLS12],
@@ -81,7 +88,7 @@ impl Settings {
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
-            .map_err(|e| Problem::Failed(format!("TLS: {e}")))?;
+            .map_err(|e| Problem::Usage(format!("TLS: {e}")))?;
         let builder = if options.insecure {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny))
         } else {
@@ -101,6 +108,41 @@ impl Settings {
         };
         Ok(Settings { config: Arc::new(config), name })
     }
+}
+
+/// What to offer: everything, or what the user wants of it.
+fn provider(options: &TlsOptions) -> Result<CryptoProvider, Problem> {
+    let all = rustls::crypto::aws_lc_rs::default_provider();
+    Ok(CryptoProvider {
+        kx_groups: chosen("--tls-groups", &options.tls_groups, all.kx_groups, |group| {
+            format!("{:?}", group.name())
+        })?,
+        cipher_suites: chosen("--tls-suites", &options.tls_suites, all.cipher_suites, |suite| {
+            // The library's names of TLS 1.3 suites differ from the registered ones in this.
+            format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
+        })?,
+        ..all
+    })
+}
+
+/// Those of `all` that are wanted, in the order they are named; all of them if none is named.
+fn chosen<T: Copy>(
+    option: &str,
+    wanted: &[String],
+    all: Vec<T>,
+    name: impl Fn(&T) -> String,
+) -> Result<Vec<T>, Problem> {
+    if wanted.is_empty() {
+        return Ok(all);
+    }
+    let find = |wanted: &String| {
+        let found = all.iter().find(|candidate| name(candidate).eq_ignore_ascii_case(wanted));
+        found.copied().ok_or_else(|| {
+            let known: Vec<String> = all.iter().map(|one| name(one).to_ascii_lowercase()).collect();
+            Problem::Usage(format!("{option} {wanted} is none of {}", known.join(", ")))
+        })
+    };
+    wanted.iter().map(find).collect()
 }
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore, Problem> {

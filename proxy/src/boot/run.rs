@@ -40,6 +40,7 @@ use crate::publish::sockets::{BindError, OpenOne};
 use crate::shard::link::{INBOX_MESSAGES, ShardLink, ShardMessage};
 use crate::shard::start::{ShardHandle, ShardStart, start};
 use crate::telemetry::writer::AccessLog;
+use crate::tls::kernel;
 use crate::tls::store::TlsStore;
 
 /// The generation of the configuration a process starts with.
@@ -66,6 +67,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let (tls, warnings) =
         TlsStore::load(&snapshot, None).map_err(|problems| Failure::Usage(problems.to_string()))?;
     reload::log_warnings(&warnings);
+    if let Some(lacks) = kernel::probe::lacks(&snapshot) {
+        return Err(Failure::Failed(lacks));
+    }
     raise_descriptor_limit();
     let runtime = Builder::new_current_thread()
         .enable_all()

@@ -30,6 +30,7 @@ use crate::boot::notify;
 use crate::publish::Refused;
 use crate::telemetry::line::LogFormat;
 use crate::telemetry::writer::{LogSettings, LogTarget};
+use crate::tls::kernel;
 use crate::tls::store::{self as tls, Outcome, TlsStore};
 
 /// Who asked for a reload.
@@ -203,6 +204,9 @@ fn attempt(control: &Control, writer: &mut Writer) -> Result<Done, Failed> {
         TlsStore::load(&new, Some(&control.tls())).map_err(|problems| invalid(LoadError::Problems(problems)));
     let (tls, warnings) = tls?;
     log_warnings(&warnings);
+    if let Some(lacks) = kernel::probe::lacks(&new) {
+        return conflict(&format!("{}: {lacks}", control.file.display()));
+    }
     let new = Arc::new(new);
     let prepare = || {
         let (was, is) = (&old.snapshot.proxy.access_log, &new.proxy.access_log);

@@ -17,7 +17,7 @@ pub(crate) fn begin(
     limits: Limits,
     streams_assumed: usize,
 ) -> Rc<Session> {
-    let session = Session::new(shard, socket, settings, |out| Connection::client(limits, out));
+    let session = Session::new(shard, socket, settings, false, |out| Connection::client(limits, out));
     session.streams_assumed.set(streams_assumed);
     session
 }
@@ -25,5 +25,5 @@ pub(crate) fn begin(
 /// Moves the connection's bytes until it ends; calls `on_turn` after received bytes were taken in.
 pub(crate) async fn serve(session: &Rc<Session>, on_turn: impl Fn()) {
     // Only clients ask for something.
-    let _ = session.run(None, |_| (), on_turn).await;
+    let _ = session.run(None, &mut |_| (), on_turn).await;
 }

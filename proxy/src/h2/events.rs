@@ -20,7 +20,7 @@ use crate::serve::trip::Trip;
 use crate::sys::buffer::Buffer;
 
 /// `text` in a buffer of its own.
-fn owned(text: &[u8], buffers: &BufferPool) -> Option<Buffer> {
+pub(super) fn owned(text: &[u8], buffers: &BufferPool) -> Option<Buffer> {
     let size = if text.len() <= Size::Small.room() { Size::Small } else { Size::Large };
     let mut buffer = buffers.take(size)?;
     buffer.as_vec().extend_from_slice(text);
@@ -149,7 +149,10 @@ impl Session {
             place
         };
         self.on_begun();
-        on_request(NewRequest { stream: Stream::new(self.clone(), place), trip, text, end, refused });
+        let request = NewRequest { stream: Stream::new(self.clone(), place), trip, text, end, refused };
+        if let Some(request) = self.hold(request) {
+            on_request(request);
+        }
     }
 
     /// A response head came, interim or final.
@@ -198,7 +201,7 @@ impl Session {
     }
 
     /// The shard is out of memory for this stream.
-    fn give_up(&self, key: Key) {
+    pub(super) fn give_up(&self, key: Key) {
         self.reset(key, ErrorCode::INTERNAL_ERROR);
         self.fail(key, StreamFault::Memory);
     }

@@ -20,7 +20,9 @@
 
 pub(crate) mod client;
 mod events;
+pub(crate) mod moving;
 mod out;
+pub(crate) mod placement;
 mod pump;
 pub(crate) mod server;
 pub(crate) mod session;

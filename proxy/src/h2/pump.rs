@@ -62,7 +62,7 @@ impl Session {
     pub(super) async fn run(
         self: &Rc<Self>,
         first: Option<Buffer>,
-        mut on_request: impl FnMut(NewRequest),
+        on_request: &mut impl FnMut(NewRequest),
         on_turn: impl Fn(),
     ) -> Ended {
         self.begin();
@@ -71,10 +71,17 @@ impl Session {
             if let Some(buffer) = bytes.take() {
                 size = if buffer.room() == 0 { Size::Large } else { Size::Small };
                 self.heard.set(clock::now());
-                if let Err(error) = self.take_in(buffer.unread(), &mut on_request) {
+                self.bytes.set(self.bytes.get() + buffer.unread().len() as u64);
+                if let Err(error) = self.take_in(buffer.unread(), on_request) {
                     break Stop::Broken(error);
                 }
                 on_turn();
+            }
+            if self.is_held_too_long() && self.may_move().is_none() {
+                self.stay();
+            }
+            while let Some(request) = self.next_held() {
+                on_request(request);
             }
             if streak == STREAK {
                 streak = 0;
@@ -90,6 +97,10 @@ impl Session {
             }
             streak = if waited { 0 } else { streak + 1 };
         };
+        self.stay();
+        while let Some(request) = self.next_held() {
+            on_request(request);
+        }
         self.finish(ended).await;
         Ended::Closed
     }
@@ -116,7 +127,10 @@ impl Session {
     /// Waits with a receive in flight.
     async fn receive(&self, buffer: Buffer, waited: &mut bool) -> Wait {
         let cold = || matches!(self.rest.get(), Rest::Cold(_));
-        let mut receive = pin!(self.socket.recv_unless(buffer, |_| cold() || self.may_move().is_some()));
+        let mut receive = pin!(
+            self.socket
+                .recv_unless(buffer, |_| { cold() || self.may_move().is_some() || self.is_held_too_long() })
+        );
         poll_fn(|cx| {
             if let Poll::Ready(stop) = self.drive(cx) {
                 return Poll::Ready(Wait::Stop(stop));

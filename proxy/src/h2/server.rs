@@ -5,6 +5,7 @@ use std::rc::Rc;
 use pinion_core::fault::Fault;
 use pinion_core::http::h2::{Connection, Limits};
 
+use super::moving::Resting;
 use super::pump::Ended;
 use super::session::{Session, Settings};
 use super::stream::Stream;
@@ -32,43 +33,53 @@ pub(crate) enum Start {
     /// Anew: the client's preface comes.
     Fresh(Limits),
     /// As it was on another shard.
-    Resumed(Box<Connection>),
+    Resumed(Box<Resting>),
 }
 
 /// How serving a connection ended.
 pub(crate) enum Served {
     /// It is closed.
     Closed,
-    /// It is at rest and is to go to shard `to`; the socket is still open.
+    /// It is to go to shard `to`; the socket is still open.
     Moved {
         /// The shard.
         to: usize,
         /// How it goes on there, with [`Start::Resumed`].
-        machine: Box<Connection>,
+        resting: Box<Resting>,
     },
 }
 
-/// Serves a client's connection until it ends or rests and is moved. `inbuf` is what has been received of it;
-/// `on_request` gets every request that begins, and must not wait.
+/// Serves a client's connection until it ends or is moved. `inbuf` is what has been received of it; `on_request`
+/// gets every request that begins, and must not wait.
 pub(crate) async fn serve_connection(
     shard: &Rc<Shard>,
     socket: Socket,
     settings: Settings,
     start: Start,
     inbuf: Option<Buffer>,
-    on_request: impl FnMut(NewRequest),
+    mut on_request: impl FnMut(NewRequest),
 ) -> Served {
-    let session = Session::new(shard, socket, settings, |out| match start {
-        Start::Fresh(limits) => Connection::server(limits, out),
-        Start::Resumed(machine) => *machine,
-    });
-    match session.run(inbuf, on_request, || ()).await {
+    let (session, waiting) = match start {
+        Start::Fresh(limits) => {
+            let make = |out: &mut Vec<u8>| Connection::server(limits, out);
+            (Session::new(shard, socket, settings, false, make), Vec::new())
+        }
+        Start::Resumed(resting) => {
+            let Resting { machine, waiting } = *resting;
+            (Session::new(shard, socket, settings, true, |_| machine), waiting)
+        }
+    };
+    if session.settings().movable {
+        shard.h2.placement.add(&session);
+    }
+    session.resume(waiting, &mut on_request);
+    match session.run(inbuf, &mut on_request, || ()).await {
         Ended::Closed => Served::Closed,
-        Ended::Moved(to) => match Rc::try_unwrap(session) {
-            Ok(session) => Served::Moved { to, machine: Box::new(session.into_machine()) },
-            // A handle without a stream in progress: nobody keeps one, but losing a connection is better than
-            // serving it twice.
-            Err(_) => Served::Closed,
+        Ended::Moved(to) => match session.into_resting() {
+            Some(resting) => Served::Moved { to, resting: Box::new(resting) },
+            // Somebody holds a handle without a stream. Nobody does, but to lose a connection is better than to
+            // serve it twice.
+            None => Served::Closed,
         },
     }
 }

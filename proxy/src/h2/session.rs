@@ -14,6 +14,7 @@ use pinion_core::id::ListenerId;
 use pinion_core::telemetry::{Http2Stats, ShardStats, Side};
 use pinion_core::time::Instant;
 
+use super::moving::Moving;
 use super::out::Out;
 use super::state::Streams;
 use super::stream::Stream;
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) keepalive_timeout: Duration,
     /// Takes no new streams after this time.
     pub(crate) max_age: Option<Duration>,
+    /// It can go on on another shard: what holds for TLS stays on its thread.
+    pub(crate) movable: bool,
     /// Streams of ours at most (upstream side); the peer's own limit holds besides.
     pub(crate) streams: usize,
 }
@@ -79,8 +82,11 @@ pub(crate) struct Session {
     pub(super) rest: Cell<Rest>,
     /// Since when a head, or the preface, has been on its way.
     pub(super) unfinished: Cell<Option<Instant>>,
-    /// The shard it shall go to once it is at rest.
-    pub(super) moving: Cell<Option<usize>>,
+    pub(super) moving: Moving,
+    /// Bytes received and sent.
+    pub(super) bytes: Cell<u64>,
+    /// What it had done when shards were compared last.
+    pub(super) work_seen: Cell<u64>,
     _counted: Open,
 }
 
@@ -114,12 +120,14 @@ pub(super) enum Rest {
 }
 
 impl Session {
-    /// A connection on `socket` whose first frames (settings, and what goes before) are in `out`.
+    /// A connection on `socket` whose first frames (settings, and what goes before) are in `out`. `came`: it has
+    /// just come from another shard.
     // ALLOC: once a connection.
     pub(super) fn new(
         shard: &Rc<Shard>,
         socket: Socket,
         settings: Settings,
+        came: bool,
         make: impl FnOnce(&mut Vec<u8>) -> Connection,
     ) -> Rc<Self> {
         let mut out = Out::default();
@@ -145,7 +153,9 @@ impl Session {
             asked: Cell::new(false),
             rest: Cell::new(Rest::Busy),
             unfinished: Cell::new(Some(clock::now())),
-            moving: Cell::new(None),
+            moving: Moving::new(came),
+            bytes: Cell::new(0),
+            work_seen: Cell::new(0),
             _counted: counted,
         })
     }
@@ -266,11 +276,6 @@ impl Session {
         self.fail_all();
         crate::net::send::cut(&self.socket);
         self.touch();
-    }
-
-    /// What goes on elsewhere.
-    pub(super) fn into_machine(self) -> Connection {
-        self.machine.into_inner()
     }
 
     /// Resets a stream.

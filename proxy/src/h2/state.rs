@@ -140,6 +140,21 @@ impl Streams {
         place
     }
 
+    /// A place for a stream that came from another shard.
+    pub(super) fn adopt(&mut self, key: Key, state: State) -> u32 {
+        let place = self.add(None);
+        self.all[place as usize] = state;
+        self.name(place, key);
+        place
+    }
+
+    /// Takes the stream in `place` out.
+    pub(super) fn take(&mut self, place: u32) -> State {
+        let state = std::mem::take(&mut self.all[place as usize]);
+        self.remove(place);
+        state
+    }
+
     /// The stream in `place` is called `key` by the machine.
     pub(super) fn name(&mut self, place: u32, key: Key) {
         let slot = key.place();

@@ -24,7 +24,7 @@ use pinion_core::http::{Method, ResponseHead};
 use pinion_core::telemetry::Side;
 
 use super::session::Session;
-use super::state::{Arrived, Ending, remember};
+use super::state::{Arrived, Ending, State, remember};
 use super::{PIECE_BYTES, Piece, StreamFault};
 use crate::sys::buffer::Buffer;
 
@@ -33,6 +33,9 @@ pub(crate) struct Stream {
     session: Rc<Session>,
     place: u32,
 }
+
+/// The place of a stream whose state was taken along to another shard.
+const NO_PLACE: u32 = u32::MAX;
 
 impl Stream {
     pub(super) fn new(session: Rc<Session>, place: u32) -> Self {
@@ -269,6 +272,13 @@ impl Stream {
         self.send(&[], false, |_| ()).await
     }
 
+    /// Takes the stream's state out of the connection, as it is.
+    pub(super) fn dissolve(mut self) -> State {
+        let place = std::mem::replace(&mut self.place, NO_PLACE);
+        self.session.on_ended();
+        self.session.streams.borrow_mut().take(place)
+    }
+
     /// Resets the stream.
     pub(crate) fn reset(self, code: ErrorCode) {
         if let Ok(key) = self.key() {
@@ -298,6 +308,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if self.place == NO_PLACE {
+            return;
+        }
         let session = &self.session;
         let mut streams = session.streams.borrow_mut();
         let state = streams.at(self.place);

@@ -63,7 +63,7 @@ impl Session {
         }
         while let Poll::Ready(kick) = self.lease.poll_kick(cx) {
             match kick {
-                Kick::Move(to) => self.moving.set(Some(to)),
+                Kick::Move(to) => self.ask_at_rest(to),
                 Kick::Leave(id) if self.settings.listener != Some(id) => {}
                 Kick::Drain | Kick::Leave(_) => self.drain(),
             }
@@ -85,12 +85,13 @@ impl Session {
 
     /// Sends what gathered, and goes on with what is in flight.
     fn send(&self, cx: &mut Context<'_>) -> Option<Stop> {
-        let lazily = self.rest.get() == Rest::Busy && !self.leaving.get();
+        let lazily = self.rest.get() == Rest::Busy && !self.leaving.get() && !self.is_moving();
         let stalled = self.lease.fired(Lane::Write).is_some();
         let driven = self.out.borrow_mut().drive(&self.socket, cx, lazily && !stalled);
         let Ok(driven) = driven else {
             return Some(Stop::Gone);
         };
+        self.bytes.set(self.bytes.get() + driven.sent as u64);
         if driven.started {
             self.wake_writers();
         }
@@ -211,15 +212,5 @@ impl Session {
             && self.is_quiet()
             && self.out.borrow().is_done()
             && self.machine.borrow().is_over()
-    }
-
-    /// Where it shall go, if it may go now: nothing in progress, nothing left to send.
-    pub(super) fn may_move(&self) -> Option<usize> {
-        let to = self.moving.get()?;
-        if self.leaving.get() || !self.is_quiet() {
-            self.moving.set(None);
-            return None;
-        }
-        self.out.borrow().is_done().then_some(to)
     }
 }

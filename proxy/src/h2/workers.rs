@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use super::placement::Placement;
 use super::server::NewRequest;
 use crate::net;
 use crate::serve::http2::{self, Front};
@@ -31,6 +32,8 @@ const TEXT_BYTES_KEPT: usize = 64 * 1024;
 pub(crate) struct Shared {
     text: Cell<Vec<u8>>,
     workers: Workers,
+    /// Which shard serves which connection.
+    pub(crate) placement: Placement,
 }
 
 impl Shared {

@@ -3,7 +3,7 @@
 //! Invariants: the listening socket is non-blocking, so that accepting never blocks the shard.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
@@ -74,7 +74,7 @@ impl Acceptor {
 }
 
 /// The peer's address with port, `None` for Unix sockets.
-pub(crate) fn peer_address(socket: &Socket) -> Option<std::net::SocketAddr> {
+pub(crate) fn peer_address(socket: impl AsFd) -> Option<std::net::SocketAddr> {
     let address = rustix::net::getpeername(socket).ok().flatten()?;
     std::net::SocketAddr::try_from(address).ok()
 }

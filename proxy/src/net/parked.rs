@@ -9,16 +9,21 @@ use std::sync::Arc;
 use pinion_core::id::ListenerId;
 use pinion_core::time::Instant;
 
+use crate::h2::moving::Resting;
 use crate::serve::proxy_protocol::ProxyFacts;
 
 /// The version of this form, for a receiver of another build.
 pub(crate) const PARKED_VERSION: u16 = 1;
 
 /// The protocol a parked connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum ParkedProtocol {
-    /// HTTP/1 between two requests.
+    /// HTTP/1 between two requests, or nothing yet.
     Http1,
+    /// HTTP/2 from its beginning.
+    Http2Fresh,
+    /// HTTP/2 with no request in progress.
+    Http2(Box<Resting>),
 }
 
 /// A parked downstream connection.

@@ -66,7 +66,6 @@ pub(crate) enum Next {
 /// Takes over a parked connection, from another shard or just accepted.
 pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
     debug_assert_eq!(parked.version, PARKED_VERSION);
-    let ParkedProtocol::Http1 = parked.protocol;
     let tables = shard.tables();
     let Some(view) = View::find(&tables, parked.listener, parked.peer) else {
         return;
@@ -90,19 +89,32 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
         connection.inbuf = Some(buffer);
     }
     shard.stats.parked_in.inc();
-    open::start(shard, connection);
+    match parked.protocol {
+        ParkedProtocol::Http1 => open::start(shard, connection),
+        ParkedProtocol::Http2Fresh => http2::start(shard, connection, None),
+        ParkedProtocol::Http2(resting) => http2::start(shard, connection, Some(resting)),
+    }
 }
 
-/// Sends a parked connection to another shard; false, and it is closed, when that shard's inbox is full.
-pub(crate) fn hand_on(shard: &Shard, to: usize, parked: Parked, counted: Counted) -> bool {
+/// Sends a parked connection to another shard; gives it back when that shard's inbox is full.
+pub(crate) fn hand_on(
+    shard: &Shard,
+    to: usize,
+    parked: Box<Parked>,
+    counted: Counted,
+) -> Result<(), Box<Parked>> {
     let Some(link) = shard.peers.get().and_then(|peers| peers.get(to)) else {
-        return false;
+        return Err(parked);
     };
-    let sent = link.send(ShardMessage::Adopt(Box::new(parked), counted)).is_ok();
-    if sent {
-        shard.stats.parked_out.inc();
+    match link.send(ShardMessage::Adopt(parked, counted)) {
+        Ok(()) => {
+            shard.stats.parked_out.inc();
+            Ok(())
+        }
+        Err(ShardMessage::Adopt(parked, _)) => Err(parked),
+        // INVARIANT: what comes back is what was sent.
+        Err(_) => Ok(()),
     }
-    sent
 }
 
 /// Serves a connection until it ends.
@@ -174,26 +186,38 @@ async fn idle(shard: &Shard, connection: &Downstream) -> Idle {
 
 /// Parks an idle connection and sends it to shard `to`; gives it back when that is not possible.
 fn depart(shard: &Shard, connection: Box<Downstream>, to: usize) -> Result<(), Box<Downstream>> {
+    match park(shard, &connection, ParkedProtocol::Http1) {
+        Ok((parked, counted)) => hand_on(shard, to, parked, counted).map_err(|_| connection),
+        Err(_) => Err(connection),
+    }
+}
+
+/// The form in which a connection crosses shards, and its second place in the counts until this shard lets go of
+/// it; gives `protocol` back when there is none.
+pub(super) fn park(
+    shard: &Shard,
+    connection: &Downstream,
+    protocol: ParkedProtocol,
+) -> Result<(Box<Parked>, Counted), ParkedProtocol> {
     // The readiness wait that was dropped may still be in flight on the old descriptor, so the connection
     // travels on a duplicate, and the old one closes when that wait has ended.
     let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(&connection.socket, 0) else {
-        return Err(connection);
+        return Err(protocol);
     };
     // What the library holds of a connection's keys stays on its thread.
     if connection.tls.is_some() {
-        return Err(connection);
+        return Err(protocol);
     }
     let tables = shard.tables();
     let id = connection.view.listener.id;
     let place = tables.shared.snapshot.listeners.iter().position(|listener| listener.id == id);
-    // Counted twice until this shard lets go of it.
     let Some(counted) = place.and_then(|place| Counted::again(&tables.shared, place)) else {
-        return Err(connection);
+        return Err(protocol);
     };
-    let parked = Parked {
+    let parked = Box::new(Parked {
         version: PARKED_VERSION,
         fd,
-        protocol: ParkedProtocol::Http1,
+        protocol,
         listener: id,
         peer: connection.peer,
         unread: connection.inbuf.as_ref().map(|buffer| buffer.unread().to_vec()).unwrap_or_default(),
@@ -201,8 +225,8 @@ fn depart(shard: &Shard, connection: Box<Downstream>, to: usize) -> Result<(), B
         accepted: connection.accepted,
         opened: true,
         proxy: connection.proxy.clone(),
-    };
-    if hand_on(shard, to, parked, counted) { Ok(()) } else { Err(connection) }
+    });
+    Ok((parked, counted))
 }
 
 /// Serves requests until none is waiting: the work done in a seat.

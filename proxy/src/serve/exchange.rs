@@ -122,7 +122,8 @@ pub(crate) async fn proxy(
     };
     let named = cluster.tls.as_ref().is_some_and(|tls| tls.names_by_request());
     let host = if named { Host::of(trip) } else { Host::default() };
-    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host: host.as_str() };
+    let mut want =
+        Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host: host.as_str() };
     let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;
@@ -184,8 +185,18 @@ async fn attempt(
     endpoint.stats.requests_total.inc();
     let result = match (call.stream, link) {
         (None, Link::Http1(upstream)) => alone(call, trip, route, want, upstream, may_retry_status).await,
-        (_, mut link) => {
-            let result = cross::converse(call, trip, route, &mut link, want.until, may_retry_status).await;
+        (Some(_), Link::Http2(_)) if trip.head.method == Method::Connect => {
+            return Err(Failed::Fault(Fault::MethodUnsupported, Some(place)));
+        }
+        (stream, mut link) => {
+            let result = match (stream, trip.head.method) {
+                (Some(stream), Method::Connect) => cross::switch::connected(call, stream, route),
+                _ => cross::converse(call, trip, route, &mut link, want.until, may_retry_status).await,
+            };
+            if matches!(result, Ok(Responded::Switched)) {
+                // ALLOC: once a tunnel, so that a worker is no larger for it.
+                Box::pin(tunnel::relay(call, &link, want.cluster)).await;
+            }
             cross::release(call, want.cluster, link, result.is_ok());
             result
         }
@@ -236,7 +247,10 @@ async fn alone(
     let fired = (up.or(send), lease.disarm(Lane::Request));
     if matches!(result, Ok(Responded::Switched)) {
         // ALLOC: once a tunnel, so that a seat is no larger for it.
-        Box::pin(tunnel::relay(call, &upstream, cluster)).await;
+        let link = Link::Http1(upstream);
+        Box::pin(tunnel::relay(call, &link, cluster)).await;
+        pool::release(shard, cluster, link, false, call.story.ledger.last());
+        return result;
     }
     let reusable = result.is_ok()
         && fired == (None, None)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pinion_core::fault::Fault;
 use pinion_core::http::RequestHead;
 use pinion_core::http::h1::parse::{HeadLimits, Progress, may_end, parse_request};
+use pinion_core::limits::DETECT_BYTES_MAX;
 use pinion_core::time::Instant;
 
 use super::downstream::Downstream;
@@ -28,6 +29,7 @@ pub(crate) enum Read {
 
 /// What a client that knows that the server speaks HTTP/2 begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const _: () = assert!(PREFACE.len() == DETECT_BYTES_MAX);
 
 /// How far `bytes` are the preface: `None` when they are something else, or whether all of it is there.
 fn preface(bytes: &[u8]) -> Option<bool> {

@@ -17,15 +17,17 @@ use pinion_core::http::h1::conn::Exchange;
 use pinion_core::http::h2::Limits;
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::http::{Framing, Method};
-use pinion_core::telemetry::{Phase, Side};
+use pinion_core::telemetry::{Phase, ShardStats, Side};
 
-use super::connection::Next;
+use super::connection::{Next, hand_on, park};
 use super::downstream::{Downstream, View};
 use super::record::{Seen, record};
-use super::request::{Call, attend, finish};
-use crate::h2::server::{self, NewRequest, Start};
+use super::request::{Call, attend, finish, passes_upgrade};
+use crate::h2::moving::Resting;
+use crate::h2::server::{self, NewRequest, Served, Start};
 use crate::h2::session::Settings;
 use crate::net::clock;
+use crate::net::parked::ParkedProtocol;
 use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
@@ -33,7 +35,7 @@ use crate::shard::tables::Tables;
 /// The connection that streams share, as the tables in force see it.
 pub(crate) struct Front {
     /// Holds the connection's place in the counts.
-    _first: Rc<Downstream>,
+    first: Rc<Downstream>,
     current: RefCell<Rc<Downstream>>,
 }
 
@@ -41,7 +43,7 @@ impl Front {
     // ALLOC: once a connection.
     pub(crate) fn new(connection: Box<Downstream>) -> Rc<Self> {
         let first: Rc<Downstream> = Rc::from(connection);
-        Rc::new(Front { current: RefCell::new(first.clone()), _first: first })
+        Rc::new(Front { current: RefCell::new(first.clone()), first: first })
     }
 
     /// The connection as `tables` see it, and whether they still name its listener.
@@ -62,14 +64,51 @@ impl Front {
     }
 }
 
-/// Serves a client's connection until it ends.
-pub(crate) async fn connection(shard: &Rc<Shard>, mut connection: Box<Downstream>) {
-    let inbuf = connection.inbuf.take();
+/// Serves a client's connection that came from another shard.
+pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>, resting: Option<Box<Resting>>) {
+    let shard = shard.clone();
+    crate::net::spawn(async move { serve_from(&shard, connection, resting).await });
+}
+
+/// Serves a client's connection that begins to speak HTTP/2 until it ends, here or on a shard that has less to do.
+pub(crate) async fn connection(shard: &Rc<Shard>, connection: Box<Downstream>) {
+    let open = |stats: &ShardStats| stats.http2[Side::Downstream as usize].connections_active.get();
+    if connection.tls.is_none()
+        && let Some(to) = shard.h2.placement.beginning(shard, open)
+        && let Ok((parked, counted)) = park(shard, &connection, ParkedProtocol::Http2Fresh)
+        && hand_on(shard, to, parked, counted).is_ok()
+    {
+        return;
+    }
+    serve_from(shard, connection, None).await;
+}
+
+async fn serve_from(shard: &Rc<Shard>, mut connection: Box<Downstream>, mut resting: Option<Box<Resting>>) {
+    let mut inbuf = connection.inbuf.take();
     let (socket, listener) = (connection.socket.clone(), connection.view.listener.clone());
+    let movable = connection.tls.is_none();
     let front = Front::new(connection);
-    let on_request = |request| shard.h2.serve(shard, front.clone(), request);
-    let start = Start::Fresh(limits(&listener));
-    server::serve_connection(shard, socket, settings(&listener), start, inbuf, on_request).await;
+    loop {
+        let on_request = |request| shard.h2.serve(shard, front.clone(), request);
+        let start = match resting {
+            Some(resting) => Start::Resumed(resting),
+            None => Start::Fresh(limits(&listener)),
+        };
+        let (socket, settings) = (socket.clone(), settings(&listener, movable));
+        let served = server::serve_connection(shard, socket, settings, start, inbuf, on_request).await;
+        let Served::Moved { to, resting: there } = served else {
+            return;
+        };
+        let back = match park(shard, &front.first, ParkedProtocol::Http2(there)) {
+            Ok((parked, counted)) => hand_on(shard, to, parked, counted).err().map(|parked| parked.protocol),
+            Err(protocol) => Some(protocol),
+        };
+        let Some(ParkedProtocol::Http2(back)) = back else {
+            return;
+        };
+        // That shard takes none at present.
+        (inbuf, resting) = (None, Some(back));
+    }
 }
 
 /// Serves one request. `lease` has its deadlines.
@@ -79,7 +118,8 @@ pub(crate) async fn serve(shard: &Shard, lease: &Lease, front: Rc<Front>, reques
     let began = clock::turn();
     let tables = shard.tables();
     let (connection, listed) = front.seen_by(shard, &tables);
-    let exchange = Exchange::new(&trip.head, false, false);
+    let upgrade = refused.is_none() && passes_upgrade(&connection, &trip.head, &inbuf);
+    let exchange = Exchange::new(&trip.head, false, upgrade);
     let mut call = Call::new(shard, &connection, &tables, &mut inbuf, exchange, Framing::None, began);
     call.stream = Some(&stream);
     call.lease = lease;
@@ -88,6 +128,8 @@ pub(crate) async fn serve(shard: &Shard, lease: &Lease, front: Rc<Front>, reques
     let ended = match refused {
         Some(fault) => Err(fault),
         None if !listed => Err(Fault::Drained),
+        // RFC 9220 section 3: what may not be asked for.
+        None if trip.head.protocol.is_some() && !upgrade => Err(Fault::MethodUnsupported),
         None => attend(&mut call, &mut trip, &mut route).await,
     };
     let head_request = refused.is_none() && trip.head.method == Method::Head;
@@ -126,11 +168,12 @@ fn limits(listener: &Listener) -> Limits {
         stream_window: http2.stream_window,
         connection_window: http2.connection_window,
         header_list_bytes: listener.limits.header_bytes as u32,
+        extended_connect: listener.upgrades.words().next().is_some(),
         ..Limits::server()
     }
 }
 
-fn settings(listener: &Listener) -> Settings {
+fn settings(listener: &Listener, movable: bool) -> Settings {
     let http2 = &listener.http2;
     Settings {
         side: Side::Downstream,
@@ -142,6 +185,7 @@ fn settings(listener: &Listener) -> Settings {
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
         max_age: http2.age,
+        movable,
         streams: http2.streams as usize,
     }
 }

@@ -171,7 +171,10 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
     let Some(counted) = Counted::take(&tables.shared, place) else {
         tables.shared.listeners[place].connections_refused.inc();
         shard.stats.faults[Fault::ConnectionLimit.index()].inc();
-        refuse(&fd);
+        let listener = &tables.shared.snapshot.listeners[place];
+        if !listener.protocol.is_stream() && listener.tls.is_none() {
+            refuse(&fd);
+        }
         return;
     };
     // A Unix socket can't be shared by SO_REUSEPORT: one shard accepts and hands on.
@@ -179,10 +182,22 @@ fn admit(shard: &Rc<Shard>, id: ListenerId, fd: OwnedFd) {
         let parked = Parked::fresh(fd, id, clock::now());
         match colder_shard(shard) {
             Some(to) => {
-                connection::hand_on(shard, to, parked, counted);
+                // With a full inbox it is closed.
+                drop(connection::hand_on(shard, to, Box::new(parked), counted));
             }
             None => connection::adopt(shard, parked, counted),
         }
+        return;
+    }
+    // Behind TLS a connection stays where it begins, whatever it turns out to do.
+    let listener = &tables.shared.snapshot.listeners[place];
+    if listener.tls.is_some()
+        && let Some(to) = shard.h2.placement.beginning(shard, |stats| stats.connections_active.get())
+    {
+        let mut parked = Parked::fresh(fd, id, clock::now());
+        parked.peer = peer_address(&parked.fd);
+        let _ = rustix::net::sockopt::set_tcp_nodelay(&parked.fd, true);
+        drop(connection::hand_on(shard, to, Box::new(parked), counted));
         return;
     }
     match Socket::new(fd) {
@@ -208,7 +223,7 @@ fn colder_shard(shard: &Shard) -> Option<usize> {
     (held(&coldest) < held(&shard.link.index)).then_some(coldest)
 }
 
-/// Tells a client that there are too many connections.
+/// Tells a client that there are too many connections, where it speaks HTTP in plain text.
 fn refuse(fd: &OwnedFd) {
     let row = Fault::ConnectionLimit.row();
     let mut answer = Vec::with_capacity(256);

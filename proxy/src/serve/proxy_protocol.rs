@@ -13,12 +13,13 @@ use pinion_core::config::snapshot::SendHeader;
 use pinion_core::fault::Fault;
 use pinion_core::limits::LOG_PROXY_BYTES_MAX;
 use pinion_core::proxy_protocol::{
-    self, Header, HeaderError, Peers, Progress, Values, Version, encode_v1, encode_v2,
+    self, Header, HeaderError, Peers, Progress, Ssl, Values, Version, encode_v1, encode_v2,
 };
 
 use super::downstream::Downstream;
 use super::sniff::sniff;
 use crate::shard::Shard;
+use crate::tls::facts::Alpn;
 
 /// What the PROXY header of a connection said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +152,26 @@ pub(crate) fn header(shard: &Shard, connection: &Downstream, send: &SendHeader, 
         return out.into();
     }
     let mut values = said.map_or_else(Values::default, |said| said.values());
+    let tls = connection.tls.as_deref();
+    // What ends here counts for more than what somebody before says.
+    let common_name = tls.and_then(|tls| tls.peer.as_ref()).map(|peer| common_name(&peer.subject));
+    if let Some(tls) = tls {
+        values.alpn = match tls.alpn {
+            Some(Alpn::Http1) => b"http/1.1",
+            Some(Alpn::Http2) => b"h2",
+            Some(Alpn::Other) | None => &[],
+        };
+        values.authority = tls.sni.as_deref().unwrap_or_default().as_bytes();
+        values.ssl = Some(Ssl {
+            // One that was not verified is no connection.
+            certificate: tls.peer.is_some(),
+            verified: tls.peer.is_some(),
+            version: tls.version_label().as_bytes(),
+            common_name: common_name.as_deref().unwrap_or_default().as_bytes(),
+            cipher: tls.suite_label().as_bytes(),
+            ..Ssl::default()
+        });
+    }
     if !name.is_empty() {
         values.authority = name.as_bytes();
     }
@@ -169,4 +190,48 @@ pub(crate) fn header(shard: &Shard, connection: &Downstream, send: &SendHeader, 
     };
     encode_v2(&mut out, &peers, &values, wanted.crc32c);
     out.into()
+}
+
+/// The first common name of a subject as RFC 4514 writes it; empty without one. At most 255 bytes.
+fn common_name(subject: &str) -> String {
+    let mut names = vec![String::new()];
+    let mut letters = subject.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            ',' | '+' => names.push(String::new()),
+            // Letters that would end the name are written behind a backslash.
+            _ => {
+                let plain = if letter == '\\' { letters.next() } else { Some(letter) };
+                if let Some(name) = names.last_mut() {
+                    name.extend(plain);
+                }
+            }
+        }
+    }
+    let name = names.iter().find_map(|name| name.strip_prefix("CN=")).unwrap_or_default();
+    name.char_indices()
+        .take_while(|(at, letter)| at + letter.len_utf8() <= 255)
+        .map(|(_, letter)| letter)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_names() {
+        let long = format!("CN={}", "ä".repeat(200));
+        for (subject, expected) in [
+            ("CN=a,O=b", "a"),
+            ("O=b,CN=client 1", "client 1"),
+            ("OU=x+CN=y,O=z", "y"),
+            ("CN=a\\,b\\+c,O=d", "a,b+c"),
+            ("O=b", ""),
+            ("", ""),
+            (&long, &*"ä".repeat(127)),
+        ] {
+            assert_eq!(common_name(subject), expected, "{subject}");
+        }
+    }
 }

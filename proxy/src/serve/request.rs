@@ -118,7 +118,7 @@ pub(crate) async fn request(
 
 /// Whether the request offers to upgrade to something that the listener allows. What is not allowed stays
 /// behind, and the request goes on as an ordinary one (RFC 9110 section 7.8).
-fn passes_upgrade(connection: &Downstream, head: &RequestHead, inbuf: &Buffer) -> bool {
+pub(crate) fn passes_upgrade(connection: &Downstream, head: &RequestHead, inbuf: &Buffer) -> bool {
     let Some(offer) = head.upgrade else { return false };
     let view = &connection.view;
     let passes = view.listener.upgrades.pass_any(offer.of(head.bytes(inbuf.unread())));
@@ -188,6 +188,11 @@ fn take_body(call: &mut Call<'_>, head: &RequestHead) -> Result<(), Fault> {
             call.kept = fed.kept;
             call.used = start + fed.consumed;
             call.ended = fed.done;
+        }
+        // What comes behind is the tunnel's.
+        Some(_) if call.exchange.get_mut().asks_for_tunnel() => {
+            call.used = start;
+            call.ended = true;
         }
         Some(stream) => {
             let ending = stream.collect(call.inbuf).map_err(StreamFault::downstream)?;

@@ -12,6 +12,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pinion_core::config::snapshot::Protocol;
 use pinion_core::fault::Fault;
 use pinion_core::http::RequestView;
 use pinion_core::route::{Action, Route};
@@ -24,7 +25,7 @@ use super::exchange::InHand;
 use super::proxy_protocol;
 use super::record::{Story, Whole, record_connection};
 use super::sniff::sniff;
-use super::through::through;
+use super::through::{End, through};
 use crate::net::clock;
 use crate::net::send::abort;
 use crate::shard::Shard;
@@ -63,8 +64,8 @@ pub(crate) async fn serve(shard: &Shard, mut connection: Box<Downstream>) {
 /// The name that the client asks for, where its listener looks at the ClientHello, which stays in the buffer.
 async fn server_name(shard: &Shard, connection: &mut Downstream) -> Result<Option<Box<str>>, Option<Fault>> {
     let listener = &connection.view.listener;
-    if !listener.protocol.sees_names() {
-        return Ok(None);
+    if listener.protocol != Protocol::TlsPassthrough {
+        return Ok(connection.tls.as_ref().and_then(|tls| tls.sni.clone()));
     }
     let deadline = connection.accepted.after(listener.timeouts.header);
     let mut reader = HelloReader::new();
@@ -178,7 +179,8 @@ async fn pass(
     let endpoint = upstream.endpoint.clone();
     let _in_hand = InHand::new(cluster, &endpoint);
     endpoint.stats.requests_total.inc();
-    let passed = through(shard, connection, &upstream.socket, cluster, early).await;
+    let ends = (End::Socket(&connection.socket), End::Socket(&upstream.socket));
+    let passed = through(shard, (connection, &connection.lease), ends, cluster, early).await;
     (story.bytes_in, story.bytes_out) = (passed.came, passed.went);
     story.fault = passed.fault;
     // Who waits for the end to know that it has all must not see one where there was none.

@@ -17,7 +17,7 @@ use super::downstream::Downstream;
 use super::exchange::HEAD_ROOM;
 use super::request::Call;
 use super::respond::{Responded, Responding};
-use super::through::through;
+use super::through::{End, through};
 use crate::net::buffers::Size;
 use crate::net::clock;
 use crate::net::send::send_all;
@@ -25,7 +25,7 @@ use crate::shard::Shard;
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
 use crate::upstream::cluster::ClusterState;
-use crate::upstream::connection::Upstream;
+use crate::upstream::pool::Link;
 
 /// Tells the client that the upstream switches protocols, with what the upstream has said behind that.
 pub(crate) async fn switched(
@@ -72,9 +72,16 @@ pub(crate) async fn connected(call: &mut Call<'_>, route: &Route) -> Result<Resp
 }
 
 /// Relays both directions until the tunnel is over; what ended it and how many bytes passed is in the story.
-pub(crate) async fn relay(call: &mut Call<'_>, upstream: &Upstream, cluster: &ClusterState) {
-    debug_assert!(!upstream.receiver.started(), "what the upstream sends is received by the tunnel alone");
-    let (shard, connection) = (call.shard, call.connection);
+pub(crate) async fn relay(call: &mut Call<'_>, link: &Link, cluster: &ClusterState) {
+    let (shard, connection, lease) = (call.shard, call.connection, call.lease);
+    let server = match link {
+        Link::Http1(upstream) => {
+            debug_assert!(!upstream.receiver.started(), "what the upstream sends is the tunnel's alone");
+            End::Socket(&upstream.socket)
+        }
+        Link::Http2(stream) => End::Stream(stream),
+    };
+    let client = call.stream.map_or(End::Socket(&connection.socket), End::Stream);
     let _no_request = NoRequest::new(shard);
     call.story.tunnel = true;
     call.story.ledger.stamp(Phase::Exchange, clock::now());
@@ -85,7 +92,7 @@ pub(crate) async fn relay(call: &mut Call<'_>, upstream: &Upstream, cluster: &Cl
             return;
         }
     };
-    let passed = through(shard, connection, &upstream.socket, cluster, early).await;
+    let passed = through(shard, (connection, lease), (client, server), cluster, early).await;
     call.story.fault = passed.fault;
     call.story.bytes_in = passed.came;
     call.story.bytes_out += passed.went;

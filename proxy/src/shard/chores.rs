@@ -39,6 +39,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         shard.upstreams.expire();
         shard.upstreams.forget_unclaimed();
         rebalance(&shard);
+        shard.h2.placement.look(&shard);
         refresh(&shard);
     }
 }

@@ -24,6 +24,7 @@ use super::quantile::buckets;
 use crate::tls::store::Report;
 
 mod http2;
+mod tls;
 
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub(crate) fn render(collected: &Collected<'_>, format: Format) -> String {
     http2::http2(&mut page, &collected.shards);
     log(&mut page, collected);
     tls(&mut page, &collected.tls);
+    tls::tls(&mut page, &collected.shards);
     process(&mut page, collected);
     if format == Format::OpenMetrics {
         page.out.push_str("# EOF\n");

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use pinion_core::fault::Party;
 use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats, RouteStats};
+use pinion_core::telemetry::tls::TlsPlace;
+use pinion_core::tls::reason::TlsReason;
 
 use super::*;
 use crate::telemetry::collect::ConfigStatus;
@@ -40,6 +42,11 @@ impl World {
             world.shards[shard].relay_bytes_splice[Direction::Downstream as usize].add(1 << 20);
             world.shards[shard].loop_lag.record(1_000);
             world.shards[shard].log_dropped.add(2);
+            let tls = &world.shards[shard].tls;
+            tls.handshakes[0][1][1].inc();
+            tls.failures[1][TlsReason::UnknownCa.index()].inc();
+            tls.connections[TlsPlace::NotBulk as usize].inc();
+            tls.key_updates[1].inc();
         }
         world.log.written.add(4);
         world
@@ -119,6 +126,11 @@ fn shards_are_summed_and_names_escaped() {
     has(&text, "pinion_tls_reloads_total{kind=\"listener\",name=\"web\",result=\"failure\"} 1");
     has(&text, "pinion_tls_last_reload_successful{kind=\"listener\",name=\"web\"} 0");
     has(&text, "pinion_listener_tls_handshakes_active{listener=\"web\"} 3");
+    let handshakes = "side=\"downstream\",version=\"TLSv1.3\",resumed=\"true\"";
+    has(&text, &format!("pinion_tls_handshakes_total{{{handshakes}}} 2"));
+    has(&text, "pinion_tls_handshake_failures_total{side=\"upstream\",reason=\"unknown_ca\"} 2");
+    has(&text, "pinion_tls_connections_active{records=\"user\",reason=\"not_bulk\"} 2");
+    has(&text, "pinion_tls_kernel_key_updates_total{direction=\"sent\"} 2");
 }
 
 #[test]

@@ -159,6 +159,8 @@ impl ClientContext {
             None => made.with_no_client_auth(),
         };
         config.alpn_protocols = context::alpn(&settings.alpn);
+        // The kernel gets the keys from the library.
+        config.enable_secret_extraction = settings.ktls != Ktls::Off;
         config.resumption = match settings.resumption {
             true => Resumption::in_memory_sessions(SESSION_NAMES_MAX),
             false => Resumption::disabled(),
@@ -175,14 +177,11 @@ impl ClientContext {
     /// Who the endpoint is, by the chain it showed, of which rustls has verified what was shown in this
     /// handshake. The certificate of a resumed session is judged again: it may have expired since. Refused
     /// with the reason.
-    pub(crate) fn admit(
-        &self,
-        shown: Shown<'_>,
-        name: &ServerName<'_>,
-    ) -> Result<Option<PeerIdentity>, Error> {
+    pub(crate) fn admit(&self, shown: Shown<'_>) -> Result<Option<PeerIdentity>, Error> {
         let Some((leaf, rest)) = shown.chain.split_first() else { return Ok(None) };
         if shown.resumed {
-            let again = self.verifier.server(leaf, rest, Some(name), UnixTime::now());
+            // Sessions are kept by name, so that the name need not be verified again.
+            let again = self.verifier.server(leaf, rest, None, UnixTime::now());
             again.map_err(|_| PeerRefused::NoLongerGood)?;
         }
         Ok(identity(shown.chain, &[], CertDetails::default()))

@@ -1,7 +1,7 @@
 //! What a connection's handshake came to: said once, shared by everything that asks later.
 
 use pinion_core::tls::PeerIdentity;
-use rustls::{NamedGroup, ProtocolVersion, SupportedCipherSuite};
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion, SupportedCipherSuite};
 
 /// The protocol that both sides agreed on in the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,13 @@ impl TlsFacts {
 
     /// The suite's name as IANA lists it.
     pub(crate) fn suite_label(&self) -> &'static str {
-        self.suite.suite().as_str().unwrap_or("unknown")
+        match self.suite.suite() {
+            // The library has names of its own for these.
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+            other => other.as_str().unwrap_or("unknown"),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pinion_core::config::snapshot::{ClientCertificate, Listener, ListenerTls, TlsMode};
+use pinion_core::config::snapshot::{ClientCertificate, Ktls, Listener, ListenerTls, TlsMode};
 use pinion_core::tls::{CertDetails, PeerIdentity};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::UnixTime;
@@ -190,6 +190,8 @@ impl ServerContext {
         config.alpn_protocols = context::alpn(&tls.alpn);
         // The order written is the operator's wish; scanners find a server without one.
         config.ignore_client_order = true;
+        // The kernel gets the keys from the library.
+        config.enable_secret_extraction = tls.ktls != Ktls::Off;
         // Sessions live in tickets alone: nothing to bound, the same on every shard.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if let Some(tickets) = &tickets {

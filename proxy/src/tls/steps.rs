@@ -142,3 +142,89 @@ async fn hand_out(steps: Rc<Inner>) {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::{on_each, shard};
+
+    /// What a storm leaves of the order of things: who took a step, in which turn, and how often an established
+    /// connection had been polled by then.
+    type Story = Rc<RefCell<Vec<(usize, Instant, u64)>>>;
+
+    #[test]
+    fn between_two_steps_everybody_else_has_a_turn() {
+        async fn test(_: net::Driver) {
+            const STORM: usize = 200;
+            let shard = shard();
+            let (story, polls): (Story, _) = (Story::default(), Rc::new(Cell::new(0)));
+            for task in 0..STORM {
+                let (shard, story, polls) = (shard.clone(), story.clone(), polls.clone());
+                net::spawn(async move {
+                    shard.steps.enter().await;
+                    story.borrow_mut().push((task, clock::turn(), polls.get()));
+                });
+            }
+            // An established connection that always has something to do, until the storm is over.
+            poll_fn(|cx| {
+                polls.set(polls.get() + 1);
+                cx.waker().wake_by_ref();
+                if story.borrow().len() == STORM { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            for (place, (task, turn, polled)) in story.borrow().iter().enumerate() {
+                assert_eq!(*task, place, "in the order of coming");
+                let steps = story.borrow().iter().filter(|(_, other, _)| other == turn).count();
+                assert!(steps <= STEPS_PER_TURN as usize, "{steps} steps in a turn");
+                assert!(
+                    *polled >= place as u64 / u64::from(STEPS_PER_TURN),
+                    "not polled before step {place}"
+                );
+            }
+            assert!(polls.get() <= STORM as u64 + 8, "the storm wastes no turns: {}", polls.get());
+            assert_eq!(shard.stats.tls.waiting.get(), 0);
+        }
+        on_each(test);
+    }
+
+    #[test]
+    fn who_gives_up_holds_up_nobody_and_newcomers_do_not_overtake() {
+        async fn test(_: net::Driver) {
+            let shard = shard();
+            let order = Rc::new(RefCell::new(Vec::new()));
+            shard.steps.enter().await;
+            for task in 0..6 {
+                let (shard, order) = (shard.clone(), order.clone());
+                net::spawn(async move {
+                    let mut enter = std::pin::pin!(shard.steps.enter());
+                    let mut polls = 0;
+                    // Every other one leaves after its first look.
+                    let entered = poll_fn(|cx| {
+                        polls += 1;
+                        if polls > 1 && task % 2 == 0 {
+                            return Poll::Ready(false);
+                        }
+                        if task % 2 == 0 {
+                            cx.waker().wake_by_ref();
+                        }
+                        enter.as_mut().poll(cx).map(|()| true)
+                    })
+                    .await;
+                    if entered {
+                        order.borrow_mut().push(task);
+                    }
+                });
+            }
+            let lease = shard.slots.lease();
+            while order.borrow().len() < 3 {
+                lease.sleep(std::time::Duration::from_millis(1)).await;
+            }
+            let mut sorted = order.borrow().clone();
+            sorted.sort_unstable();
+            assert_eq!(*order.borrow(), sorted);
+            shard.steps.enter().await;
+            assert_eq!(shard.stats.tls.waiting.get(), 0);
+        }
+        on_each(test);
+    }
+}

@@ -334,7 +334,7 @@ pub(crate) struct Forge {
 
 impl Forge {
     /// Takes over a client's sending side.
-    #[expect(deprecated, reason = "the connection is not used any more")]
+    #[allow(deprecated, reason = "the connection is not used any more")]
     pub(crate) fn new(peer: Peer<ClientConnection>) -> (Self, TcpStream) {
         use rustls::ConnectionTrafficSecrets as Secrets;
         let suite = peer.tls.negotiated_cipher_suite().and_then(|suite| suite.tls13()).unwrap();

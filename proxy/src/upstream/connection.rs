@@ -59,7 +59,16 @@ impl Upstream {
         endpoint.stats.connections_active.inc();
         let receiver = Receiver::new(socket.clone());
         let host = host.into();
-        Box::new(Upstream { socket, receiver, endpoint, served: 0, broken: false, single: false, host, credit })
+        Box::new(Upstream {
+            socket,
+            receiver,
+            endpoint,
+            served: 0,
+            broken: false,
+            single: false,
+            host,
+            credit,
+        })
     }
 
     /// Whether something arrived while nobody waited: the end of the stream, or bytes nobody asked for.

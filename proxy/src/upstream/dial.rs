@@ -102,19 +102,18 @@ async fn make(shard: &Shard, to: &Dial<'_>, socket: &Socket) -> Result<Spoken, F
     let Some(tls) = &to.cluster.tls else {
         return Ok(match protocol {
             ClusterProtocol::Http2 => Spoken::Http2,
-            ClusterProtocol::Http1 | ClusterProtocol::Auto => Spoken::Http1,
+            ClusterProtocol::Http1 | ClusterProtocol::Auto | ClusterProtocol::Tcp => Spoken::Http1,
         });
     };
     let name = tls.name(&to.endpoint.address, to.host).ok_or(Fault::UpstreamTls)?;
     let context = tls.current();
-    let asked = name.clone();
-    let admit = |shown: Shown<'_>| context.admit(shown, &asked);
+    let admit = |shown: Shown<'_>| context.admit(shown);
     // ALLOC: once a connection, so that requests are no larger for it.
     let shaken = handshake::connect(&shard.tls, socket, context.config.clone(), name, context.ktls, admit);
     let facts = Box::pin(shaken).await.map_err(|_| Fault::UpstreamTls)?;
     Ok(match (protocol, facts.alpn) {
         (ClusterProtocol::Http2, _) | (ClusterProtocol::Auto, Some(Alpn::Http2)) => Spoken::Http2,
-        (ClusterProtocol::Http1 | ClusterProtocol::Auto, _) => Spoken::Http1,
+        (ClusterProtocol::Http1 | ClusterProtocol::Auto | ClusterProtocol::Tcp, _) => Spoken::Http1,
     })
 }
 

@@ -95,7 +95,7 @@ impl Connections {
     /// What a new connection will speak: what was agreed on last, where the endpoint chooses.
     pub(crate) fn speaks(&self, protocol: ClusterProtocol) -> Option<Spoken> {
         match protocol {
-            ClusterProtocol::Http1 => Some(Spoken::Http1),
+            ClusterProtocol::Http1 | ClusterProtocol::Tcp => Some(Spoken::Http1),
             ClusterProtocol::Http2 => Some(Spoken::Http2),
             ClusterProtocol::Auto => self.speaks.get(),
         }
@@ -203,7 +203,14 @@ async fn run(
     opening: Rc<Opening>,
 ) {
     let lease = shard.slots.lease();
-    let to = Dial { cluster: &cluster, endpoint: &endpoint, until: Instant::NEVER, client: None, preface: &[], host: &opening.host };
+    let to = Dial {
+        cluster: &cluster,
+        endpoint: &endpoint,
+        until: Instant::NEVER,
+        client: None,
+        preface: &[],
+        host: &opening.host,
+    };
     let dialled = dial::dial(&shard, &lease, &to).await;
     drop(lease);
     endpoint.shared.opening.borrow_mut().retain(|other| !Rc::ptr_eq(other, &opening));
@@ -298,6 +305,7 @@ fn settings(cluster: &Cluster, host: &str) -> Settings {
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
         max_age: http2.age,
+        movable: false,
         streams: http2.streams as usize,
     }
 }

@@ -351,6 +351,12 @@ impl Pinion {
         Metrics::parse(&answer.body)
     }
 
+    /// All metrics now; `None` if the admin port is gone.
+    pub fn try_metrics(&self) -> Option<Metrics> {
+        let answer = self.try_ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        answer.ok().filter(|answer| answer.status == 200).map(|answer| Metrics::parse(&answer.body))
+    }
+
     /// What the process said on stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
@@ -462,6 +468,15 @@ impl Metrics {
             labels.iter().all(|(label, value)| found.get(*label).is_some_and(|found| found == value))
         };
         self.0.iter().filter(|(found, of, _)| found == name && has(of)).map(|(_, _, value)| value).sum()
+    }
+
+    /// The values that a label of `name` has.
+    pub fn labels(&self, name: &str, label: &str) -> Vec<String> {
+        let of_name = self.0.iter().filter(|(found, ..)| found == name);
+        let mut values: Vec<_> = of_name.filter_map(|(_, labels, _)| labels.get(label).cloned()).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
     }
 
     /// Whether there is a sample of that name.

@@ -15,6 +15,8 @@
     reason = "what a test helper can't do fails the test; helpers are shared by test programs"
 )]
 
+#[path = "../support/pki.rs"]
+mod pki;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire/mod.rs"]
@@ -28,14 +30,24 @@ mod drain;
 mod duplex;
 mod endurance;
 mod framing;
+mod h2_peer;
+mod h2_placement;
 mod heads;
 mod interim;
 mod limits;
 mod logged;
+mod proxy_header_in;
+mod proxy_header_out;
 mod refused;
 mod retry;
 mod reuse;
 mod routing;
+mod sni_routes;
+mod tcp_pass;
 mod timeouts;
+mod tls;
+mod tls_example;
+mod tls_identity;
+mod tls_rotation;
 mod tunnel_ends;
 mod tunnels;

@@ -11,10 +11,10 @@ use pinion_core::http::{
 use super::{Group, Work, in_turn};
 
 /// Field lines of a head: a small API's, a browser's, a browser's behind two proxies.
-const FIELDS: &[usize] = &[4, 12, 48];
+pub(super) const FIELDS: &[usize] = &[4, 12, 48];
 
 /// What listeners allow by default.
-const LIMITS: HeadLimits = HeadLimits { head_bytes: 32 * 1024, uri_bytes: 8 * 1024 };
+pub(super) const LIMITS: HeadLimits = HeadLimits { head_bytes: 32 * 1024, uri_bytes: 8 * 1024 };
 
 pub(super) const PARSE_REQUEST: Group = Group {
     name: "parse-request",
@@ -106,7 +106,7 @@ pub(super) fn request(fields: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn response(fields: usize) -> Vec<u8> {
+pub(super) fn response(fields: usize) -> Vec<u8> {
     let mut text = String::from("HTTP/1.1 200 OK\r\n");
     let usual = [
         "Content-Type: application/json",

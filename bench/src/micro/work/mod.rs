@@ -4,6 +4,7 @@
 //! vary where real ones do. Everything is seeded: two runs do exactly the same.
 
 mod choose;
+mod http2;
 mod ledger;
 mod message;
 pub(super) mod route;
@@ -30,7 +31,7 @@ pub(super) struct Group {
 }
 
 /// All operations, in the order in which a request meets them.
-pub(super) static GROUPS: [Group; 19] = [
+pub(super) static GROUPS: [Group; 24] = [
     message::PARSE_REQUEST,
     message::PATH_USUAL,
     message::PATH_UNUSUAL,
@@ -46,6 +47,11 @@ pub(super) static GROUPS: [Group; 19] = [
     ledger::POOL,
     message::WRITE_REQUEST,
     message::PARSE_RESPONSE,
+    http2::READ_REQUEST,
+    http2::READ_REQUEST_NEW,
+    http2::WRITE_REQUEST,
+    http2::READ_RESPONSE,
+    http2::WRITE_RESPONSE,
     ledger::PHASES,
     ledger::HISTOGRAM,
     stream::OURS,

@@ -1,4 +1,5 @@
-//! Closed and open loops of `pinion-load`, with the proxy alone on its CPU: throughput, latency, CPU time.
+//! Closed and open loops of `pinion-load`: throughput, latency, CPU time. In the section `transports` all programs
+//! share one CPU, in turns; else the proxy is alone on its own.
 //!
 //! ```text
 //!   client    ├─ connects, warms up ─┼──────────── measures ────────────┤
@@ -15,12 +16,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Problem;
+use crate::counting;
 use crate::cpu::{self, Ticks};
 use crate::peers::address::Address;
 use crate::peers::plan::{Case, Section};
 use crate::peers::results::{Figure, Sample};
-use crate::peers::stage::{Layout, Setting, Stage, number, run_client};
+use crate::peers::stage::{Layout, Setting, Stage, number, report, run_client};
 use crate::peers::subject::Subject;
+use crate::peers::traffic::Traffic;
 
 /// How much longer than in lockstep: a percentile needs many requests.
 const MEASURE_TIMES: u32 = 4;
@@ -30,6 +33,9 @@ const WARMUP_MIN: Duration = Duration::from_millis(500);
 
 /// Between the beginning of the measured time and the window's, and between their ends.
 const MARGIN: Duration = Duration::from_millis(100);
+
+/// Full handshakes for each that resumed, where all but the first ones should.
+const RESUMED_SHARE: f64 = 0.05;
 
 /// The load generator's name for requests that never found a free connection.
 const UNSENT: &str = "unsent";
@@ -61,7 +67,7 @@ impl Account {
 /// # Errors
 /// A program failed, or a request did.
 pub(super) fn flow(setting: &Setting<'_>, subject: Subject, case: Case) -> Result<Sample, Problem> {
-    let stage = setting.start(subject, case.transport, Layout::Apart)?;
+    let stage = setting.start(subject, case.traffic, case.transport, layout(case))?;
     let warmup = setting.warmup.max(WARMUP_MIN);
     let measure = (setting.measure * MEASURE_TIMES).max(MARGIN * 4);
     let mut client = client(setting, &stage, case, warmup, measure);
@@ -76,7 +82,27 @@ pub(super) fn flow(setting: &Setting<'_>, subject: Subject, case: Case) -> Resul
         (before, after, client.join())
     });
     let report = report.map_err(|_| "the thread of the client failed")??;
-    sample(&Run { report, began, before, after }, case.section)
+    sample(&Run { report, began, before, after }, case)
+}
+
+/// Counts system calls, those of connecting in the count, and all requests. Empty if this machine has no means to
+/// count.
+///
+/// # Errors
+/// A program failed.
+pub(super) fn system_calls(setting: &Setting<'_>, subject: Subject, case: Case) -> Result<Sample, Problem> {
+    let stage = setting.start(subject, case.traffic, case.transport, layout(case))?;
+    let measure = setting.warmup.max(WARMUP_MIN);
+    let client = || client(setting, &stage, case, Duration::ZERO, measure);
+    let counted = counting::system_calls(&stage.processes(), stage.folder.path(), client)?;
+    let Some((count, output)) = counted else { return Ok(Sample::default()) };
+    let answered = number(&report(&output.stdout)?["answered"], "answered")?;
+    Ok(Sample(vec![(Figure::SystemCalls, count as f64 / answered)]))
+}
+
+/// Where the programs run.
+fn layout(case: Case) -> Layout {
+    if case.section == Section::Transports { Layout::Lockstep } else { Layout::Apart }
 }
 
 fn client(setting: &Setting<'_>, stage: &Stage, case: Case, warmup: Duration, measure: Duration) -> Command {
@@ -89,8 +115,13 @@ fn client(setting: &Setting<'_>, stage: &Stage, case: Case, warmup: Duration, me
     if let Address::Unix(path) = &stage.listen {
         client.arg("--unix").arg(path);
     }
-    client.arg(format!("http://{}/bytes/{}", stage.listen.authority(), case.bytes));
-    setting.client(&client, Layout::Apart)
+    if case.section == Section::Transports {
+        client.args(["--driver", "epoll", "--streams", &case.streams.to_string()]);
+        let authority = setting.certificate.authority.display().to_string();
+        client.args(case.traffic.options(case.bytes, &authority));
+    }
+    client.arg(case.traffic.url(&stage.listen.authority(), case.bytes));
+    setting.client(&client, layout(case))
 }
 
 impl Run {
@@ -111,7 +142,7 @@ impl Run {
 }
 
 /// The figures of a run.
-fn sample(run: &Run, section: Section) -> Result<Sample, Problem> {
+fn sample(run: &Run, case: Case) -> Result<Sample, Problem> {
     let Run { report, before, after, .. } = run;
     let kinds = report["errors"].as_object();
     // What could not be sent in time says that the rate was more than what gets through: not certified.
@@ -119,10 +150,7 @@ fn sample(run: &Run, section: Section) -> Result<Sample, Problem> {
     if number(&report["failed"], "failed")? > unsent as f64 {
         return Err(format!("requests failed: {}", report["errors"]));
     }
-    let statuses = report["statuses"].as_object();
-    if !statuses.is_some_and(|statuses| statuses.keys().eq(["200"])) {
-        return Err(format!("answers other than 200: {}", report["statuses"]));
-    }
+    judge_answers(report, case.traffic)?;
     let per_second = number(&report["answered_per_second"], "answered_per_second")?;
     let wall = after.at.duration_since(before.at).as_secs_f64();
     let cpu_nanos = after.nanos.saturating_sub(before.nanos) as f64;
@@ -131,24 +159,67 @@ fn sample(run: &Run, section: Section) -> Result<Sample, Problem> {
     let mut figures = vec![
         (Figure::PerSecond, per_second),
         (Figure::Cpu, cpu_nanos / run.answered().ok_or("no answer came while CPU time was measured")?),
-        (Figure::CpuUsed, cpu_nanos / wall / 1e9 * 100.0),
         (Figure::UserTicks, ticks.user as f64),
         (Figure::SystemTicks, ticks.system as f64),
+    ];
+    if case.section == Section::Transports {
+        return Ok(Sample(figures)); // Latencies of a shared CPU say nothing.
+    }
+    figures.extend([
+        (Figure::CpuUsed, cpu_nanos / wall / 1e9 * 100.0),
         (Figure::P50, percentile("p50")?),
         (Figure::P99, percentile("p99")?),
         (Figure::P999, percentile("p99.9")?),
-    ];
-    if section == Section::Latency {
+    ]);
+    if case.section == Section::Latency {
         let certified = unsent == 0 && report["certified"]["valid"] != false;
         figures.push((Figure::Uncertified, if certified { 0.0 } else { 1.0 }));
     }
     Ok(Sample(figures))
 }
 
+/// Whether all answers were good, and handshakes of the kind that was wanted.
+fn judge_answers(report: &Value, traffic: Traffic) -> Result<(), Problem> {
+    let only = |name: &str, wanted: &str| {
+        let found = report[name].as_object();
+        if found.is_some_and(|found| found.keys().eq([wanted])) {
+            return Ok(());
+        }
+        Err(format!("{name} other than {wanted}: {}", report[name]))
+    };
+    if traffic != Traffic::Tcp {
+        only("statuses", "200")?;
+    }
+    if traffic == Traffic::Grpc {
+        only("grpc_statuses", "0")?;
+    }
+    let count = |name: &str| number(&report["handshakes"][name], name);
+    match traffic {
+        Traffic::Handshakes | Traffic::HybridHandshakes if count("resumed")? > 0.0 => {
+            Err("handshakes that were to be full resumed a session".to_owned())
+        }
+        // The first on each connection has nothing to resume.
+        Traffic::ResumedHandshakes if count("full")? > count("resumed")? * RESUMED_SHARE => {
+            Err(format!("too few handshakes resumed a session: {}", report["handshakes"]))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::address::Transport;
     use serde_json::json;
+
+    fn case(section: Section, traffic: Traffic) -> Case {
+        let (transport, streams) = (Transport::Tcp, 1);
+        Case { section, bytes: 100, connections: 8, streams, traffic, transport, rate: 0 }
+    }
+
+    fn sample(run: &Run, section: Section) -> Result<Sample, Problem> {
+        super::sample(run, case(section, Traffic::Http1))
+    }
 
     /// A run whose window goes from 100 to 600 ms, in which the proxy used 100 ms.
     fn run(report: Value) -> Run {
@@ -188,6 +259,28 @@ mod tests {
         let mut empty = report();
         empty["intervals"] = json!([]);
         assert!(sample(&run(empty), Section::Latency).unwrap_err().contains("no answer"));
+    }
+
+    #[test]
+    fn handshakes_are_of_the_kind_that_was_wanted() {
+        let judge = |traffic, full: u64, resumed: u64| {
+            let handshakes = json!({ "full": full, "resumed": resumed });
+            judge_answers(&json!({ "statuses": {"200": 9}, "handshakes": handshakes }), traffic)
+        };
+        assert_eq!(judge(Traffic::Handshakes, 100, 0), Ok(()));
+        assert!(judge(Traffic::HybridHandshakes, 99, 1).is_err());
+        assert_eq!(judge(Traffic::ResumedHandshakes, 8, 1_000), Ok(()));
+        assert!(judge(Traffic::ResumedHandshakes, 100, 900).unwrap_err().contains("too few"));
+    }
+
+    #[test]
+    fn a_call_is_good_by_its_grpc_status() {
+        let judge = |statuses: Value| {
+            judge_answers(&json!({ "statuses": {"200": 9}, "grpc_statuses": statuses }), Traffic::Grpc)
+        };
+        assert_eq!(judge(json!({"0": 9})), Ok(()));
+        assert!(judge(json!({"0": 8, "14": 1})).unwrap_err().contains("14"));
+        assert!(judge(json!({})).is_err());
     }
 
     #[test]

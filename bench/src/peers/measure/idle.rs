@@ -19,7 +19,7 @@ const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// # Errors
 /// A program failed, or the proxy did not take that many connections.
 pub(super) fn memory(setting: &Setting<'_>, subject: Subject, case: Case) -> Result<Sample, Problem> {
-    let stage = setting.start(subject, case.transport, Layout::Apart)?;
+    let stage = setting.start(subject, case.traffic, case.transport, Layout::Apart)?;
     let bytes = || private_bytes(stage.proxy()).ok_or("the proxy's memory can't be read".to_owned());
     thread::sleep(SETTLE_TIME);
     let before = bytes()?;

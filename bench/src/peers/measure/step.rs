@@ -14,7 +14,7 @@ use crate::peers::subject::Subject;
 /// # Errors
 /// A program failed.
 pub(super) fn cpu_time(setting: &Setting<'_>, subject: Subject, case: Case) -> Result<Sample, Problem> {
-    let stage = setting.start(subject, case.transport, Layout::Lockstep)?;
+    let stage = setting.start(subject, case.traffic, case.transport, Layout::Lockstep)?;
     let report = run_client(&mut client(setting, &stage, case))?;
     let number = |name: &str| number(&report[name], name);
     Ok(Sample(vec![
@@ -30,12 +30,8 @@ pub(super) fn cpu_time(setting: &Setting<'_>, subject: Subject, case: Case) -> R
 ///
 /// # Errors
 /// A program failed.
-pub(in crate::peers) fn system_calls(
-    setting: &Setting<'_>,
-    subject: Subject,
-    case: Case,
-) -> Result<Sample, Problem> {
-    let stage = setting.start(subject, case.transport, Layout::Lockstep)?;
+pub(super) fn system_calls(setting: &Setting<'_>, subject: Subject, case: Case) -> Result<Sample, Problem> {
+    let stage = setting.start(subject, case.traffic, case.transport, Layout::Lockstep)?;
     let client = || client(setting, &stage, case);
     let counted = counting::system_calls(&stage.processes(), stage.folder.path(), client)?;
     let Some((count, output)) = counted else { return Ok(Sample::default()) };

@@ -49,6 +49,8 @@ fn row(row: &Row) -> Value {
         "subject": row.subject.name(),
         "bytes": case.bytes,
         "connections": case.connections,
+        "streams": case.streams,
+        "traffic": case.traffic.name(),
         "transport": format!("{:?}", case.transport).to_lowercase(),
         "cpu_nanos_per_request_first_quartile": row.first_quartile(Figure::Cpu),
         "cpu_spread": row.spread(Figure::Cpu),
@@ -75,6 +77,7 @@ mod tests {
     use crate::peers::plan::Case;
     use crate::peers::report::Described;
     use crate::peers::subject::Subject;
+    use crate::peers::traffic::Traffic;
 
     #[test]
     fn samples_and_setting_are_kept() {
@@ -82,6 +85,8 @@ mod tests {
             section: Section::Lockstep,
             bytes: 100,
             connections: 8,
+            streams: 1,
+            traffic: Traffic::Http1,
             transport: Transport::Unix,
             rate: 0,
         };

@@ -9,12 +9,14 @@ use crate::peers::address::Transport;
 use crate::peers::plan::{Case, Section};
 use crate::peers::results::{Figure, Results, Row};
 use crate::peers::subject::Subject;
+use crate::peers::traffic::Traffic;
 
 /// The whole document.
 pub(in crate::peers) fn render(results: &Results, setup: &Setup) -> String {
     let mut sections = vec![("", facts(setup))];
     for (heading, plots) in [
         ("CPU time per request, lockstep", costs(results)),
+        ("CPU time per request, by transport", transports(results)),
         ("Throughput at saturation", throughput(results)),
         ("Latency at fixed rates", latency(results)),
         ("Memory", memory(results)),
@@ -121,6 +123,28 @@ fn costs(results: &Results) -> Vec<String> {
     by_kind(results, Section::Lockstep, &y, "first quartile", |row| row.first_quartile(Figure::Cpu))
 }
 
+/// A plot of bars for each kind of traffic.
+fn transports(results: &Results) -> Vec<String> {
+    let mut kinds: Vec<(Traffic, usize)> = results
+        .cases(|case| case.section == Section::Transports)
+        .iter()
+        .map(|case| (case.traffic, case.bytes))
+        .collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let plot = |(traffic, bytes): (Traffic, usize)| {
+        bars(
+            results,
+            &format!("{}: first quartile", traffic.label()),
+            axis("CPU time per request", Scale::Linear, Unit::Nanos),
+            |case| (case.section, case.traffic, case.bytes) == (Section::Transports, traffic, bytes),
+            |case| case.label().rsplit(", ").next().unwrap_or_default().to_owned(),
+            |case, subject| results.row(case, subject)?.first_quartile(Figure::Cpu),
+        )
+    };
+    kinds.into_iter().filter_map(plot).collect()
+}
+
 /// Lines over `x`, one a subject, with the range between the quartiles.
 fn lines(
     results: &Results,
@@ -199,7 +223,8 @@ mod tests {
     use crate::peers::results::Sample;
 
     fn row(section: Section, transport: Transport, connections: u32, rate: u32) -> Row {
-        let case = Case { section, bytes: 100, connections, transport, rate };
+        let case =
+            Case { section, bytes: 100, connections, streams: 1, traffic: Traffic::Http1, transport, rate };
         let figures = [
             Figure::Cpu,
             Figure::PerSecond,

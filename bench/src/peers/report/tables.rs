@@ -6,6 +6,7 @@ use super::Setup;
 use crate::peers::plan::{Case, Section};
 use crate::peers::results::{Figure, Results, Row};
 use crate::peers::subject::Subject;
+use crate::peers::targets::target;
 use crate::table::{Table, show};
 
 /// All tables for which there is something.
@@ -14,6 +15,7 @@ pub(in crate::peers) fn all(results: &Results) -> Vec<Table> {
         costs(results),
         ratios(results),
         lockstep(results),
+        transports(results),
         saturation(results),
         latency(results),
         memory(results),
@@ -46,20 +48,21 @@ fn table(heading: &str, note: &str, columns: &[&str]) -> Table {
     }
 }
 
-fn is_lockstep(case: &Case) -> bool {
-    case.section == Section::Lockstep
+/// Whether its cost is compared: all programs on one CPU.
+fn is_in_turns(case: &Case) -> bool {
+    matches!(case.section, Section::Lockstep | Section::Transports)
 }
 
 /// One line a case, one column a subject.
 fn costs(results: &Results) -> Table {
     let mut table = table(
         "CPU time per request",
-        "In µs, of the proxy alone, lockstep on one CPU: the first quartile of the runs.",
+        "In µs, of the proxy alone, all programs in turns on one CPU: the first quartile of the runs.",
         &["case"],
     );
     let subjects = results.subjects();
     table.columns.extend(subjects.iter().map(|subject| subject.label().to_owned()));
-    for case in results.cases(is_lockstep) {
+    for case in results.cases(is_in_turns) {
         let mut line = vec![case.label()];
         line.extend(subjects.iter().map(|&subject| {
             let row = results.row(case, subject);
@@ -74,18 +77,25 @@ fn costs(results: &Results) -> Table {
 fn ratios(results: &Results) -> Table {
     let mut table = table(
         "Pinion's CPU time as a share of the others'",
-        "Ratios of the first quartiles above, Pinion on io_uring; below 1 Pinion needs less. The floor \
-         forwards bytes and understands nothing.",
+        "Ratios of the first quartiles above, Pinion on io_uring; below 1 Pinion needs less. In brackets what it \
+         must be and the goal, where there are any; ✗ is more than it must be. The floor forwards bytes and \
+         understands nothing.",
         &["case"],
     );
     let others: Vec<Subject> =
         results.subjects().into_iter().filter(|subject| *subject != Subject::Pinion).collect();
     table.columns.extend(others.iter().map(|subject| format!("/ {}", subject.label())));
-    for case in results.cases(is_lockstep) {
+    for case in results.cases(is_in_turns) {
         let cost = |subject| results.row(case, subject)?.first_quartile(Figure::Cpu);
         let Some(own) = cost(Subject::Pinion) else { continue };
         let mut line = vec![case.label()];
-        line.extend(others.iter().map(|&other| show(cost(other).map(|cost| own / cost), 2)));
+        line.extend(others.iter().map(|&other| {
+            let ratio = cost(other).map(|cost| own / cost);
+            match (ratio, target(case, other)) {
+                (Some(ratio), Some(target)) => target.judge(ratio),
+                _ => show(ratio, 2),
+            }
+        }));
         if !others.is_empty() {
             table.rows.push(line);
         }
@@ -144,6 +154,33 @@ fn lockstep(results: &Results) -> Table {
             spread(row, Figure::Cpu),
             show(row.median(Figure::SystemCalls), 2),
             micros(row.median(Figure::RoundTrip), 0),
+        ]);
+    }
+    table
+}
+
+fn transports(results: &Results) -> Table {
+    let mut table = table(
+        "Transports",
+        "Closed loops with so many connections (× streams on each), client, proxy and origin in turns on one CPU. \
+         CPU time in µs per request, which with TLS handshakes is one of those too: first quartile, its split into \
+         the program's own time and the kernel's, median, spread. Per second: what one CPU of the proxy alone would \
+         do at that cost.",
+        &["case", "proxy", "runs", "CPU", "user", "system", "median", "spread", "system calls", "per second"],
+    );
+    for row in rows(results, Section::Transports) {
+        let [all, user, system] = cpu(row);
+        table.rows.push(vec![
+            row.case.label(),
+            row.subject.label().to_owned(),
+            runs(row, results),
+            all,
+            user,
+            system,
+            micros(row.median(Figure::Cpu), 2),
+            spread(row, Figure::Cpu),
+            show(row.median(Figure::SystemCalls), 2),
+            show(row.first_quartile(Figure::Cpu).map(|nanos| 1e9 / nanos), 0),
         ]);
     }
     table
@@ -243,9 +280,18 @@ mod tests {
     use super::*;
     use crate::peers::address::Transport;
     use crate::peers::results::Sample;
+    use crate::peers::traffic::Traffic;
 
     fn case(section: Section) -> Case {
-        Case { section, bytes: 100, connections: 64, transport: Transport::Tcp, rate: 500 }
+        Case {
+            section,
+            bytes: 100,
+            connections: 64,
+            streams: 1,
+            traffic: Traffic::Http1,
+            transport: Transport::Tcp,
+            rate: 500,
+        }
     }
 
     fn row(section: Section, subject: Subject, samples: &[&[(Figure, f64)]]) -> Row {
@@ -273,7 +319,7 @@ mod tests {
         let tables = all(&results(vec![pinion, nginx], 4));
         // First quartile 9.75, three quarters of the way from the first to the second: 9.75 / 12 = 0.81.
         assert_eq!(tables[0].rows, [["100 B, K=64", "9.75", "12.00"]]);
-        assert_eq!(tables[1].rows, [["100 B, K=64", "0.81"]]);
+        assert_eq!(tables[1].rows, [["100 B, K=64", "0.81 (0.93 / 0.77)"]]);
         // A quarter of the ticks was the program's own.
         assert_eq!(tables[2].rows[0][2..8], ["4", "9.75", "2.44", "7.31", "10.50", "221 %"]);
         assert_eq!(tables.len(), 3);

@@ -1,7 +1,9 @@
-//! The proxies that are compared: their names; where they are (`find`), how they are started (`configure`).
+//! The proxies that are compared: their names; where they are (`find`), how they are started (`configure`,
+//! `speak`).
 
 pub(super) mod configure;
 pub(super) mod find;
+mod speak;
 
 /// A program under measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]

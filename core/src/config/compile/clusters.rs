@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::super::http2::ClusterProtocol;
 use super::super::problem::Problems;
 use super::super::read::At;
 use super::super::schema::{self, EndpointEntry};
@@ -24,6 +25,13 @@ pub(super) fn compile(
         let cluster = &section.value;
         if let Some(name) = &cluster.name {
             unique_name(name, "cluster", &mut names, problems);
+        }
+        if let Some(header) = &cluster.proxy_protocol
+            && matches!(cluster.protocol.value, ClusterProtocol::Http2 | ClusterProtocol::Auto)
+        {
+            problems
+                .error(header.span.clone(), "connections that requests share can't tell of one client")
+                .suggest("write `protocol = \"http1\"`, or leave the PROXY header out");
         }
         clusters.push(Cluster {
             id: ClusterId(0),

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::problem::Problems;
 use super::super::read::At;
 use super::super::schema;
-use super::super::snapshot::{Address, Forwarding, Listener, ListenerLimits, ListenerTimeouts};
+use super::super::snapshot::{Address, Forwarding, Listener, ListenerLimits, ListenerTimeouts, Protocol};
 use super::super::units::Size;
 use super::{address_key, http2, positive, tls, unique_name, within};
 use crate::http::Upgrades;
@@ -57,6 +57,13 @@ pub(super) fn compile(
             problems
                 .error(cluster.span.clone(), "`cluster` is for listeners that pass connections on")
                 .suggest("add `protocol = \"tcp\"`, or say in `[[routes]]` where requests go");
+        }
+        if let Some(tls) =
+            listener.tls.as_ref().filter(|_| listener.protocol.value == Protocol::TlsPassthrough)
+        {
+            problems
+                .error(tls.span.clone(), "a listener that passes TLS on has none of its own")
+                .suggest("leave the table out, or write `protocol = \"tcp\"` to end TLS here");
         }
         listeners.push(one(listener, base_dir, problems));
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::super::http2::ClusterProtocol;
 use super::super::problem::Problems;
 use super::super::read::At;
 use super::super::schema::{self, Document, RetryCondition};
@@ -17,9 +18,11 @@ use crate::route::{Action, Conflict, HostMatch, Retry, RetryOn, Route, RouteSpec
 /// The names that routes may use, each with the place of its first definition.
 pub(super) struct Names<'a> {
     listeners: HashMap<&'a str, ListenerIndex>,
-    /// By [`ListenerIndex`].
-    protocols: Box<[Protocol]>,
+    /// What each speaks and whether it sees server names, by [`ListenerIndex`].
+    protocols: Box<[(Protocol, bool)]>,
     clusters: HashMap<&'a str, ClusterIndex>,
+    /// By [`ClusterIndex`].
+    cluster_protocols: Box<[ClusterProtocol]>,
     /// Clusters that some route names.
     used: HashSet<ClusterIndex>,
 }
@@ -76,31 +79,61 @@ impl<'a> Names<'a> {
                 clusters.entry(name.value.as_str()).or_insert(ClusterIndex(place as u32));
             }
         }
-        let protocols = document.listeners.iter().map(|listener| listener.value.protocol.value).collect();
-        Names { listeners, protocols, clusters, used: HashSet::new() }
+        let protocols = document.listeners.iter().map(|listener| {
+            let protocol = listener.value.protocol.value;
+            let passing = protocol == Protocol::TlsPassthrough;
+            (protocol, passing || (protocol == Protocol::Tcp && listener.value.tls.is_some()))
+        });
+        let protocols = protocols.collect();
+        let cluster_protocols =
+            document.clusters.iter().map(|cluster| cluster.value.protocol.value).collect();
+        Names { listeners, protocols, clusters, cluster_protocols, used: HashSet::new() }
     }
 
-    /// What the listener of that name speaks.
-    pub(super) fn protocol(&self, name: &At<String>) -> Option<Protocol> {
+    /// What the listener of that name speaks, and whether it sees server names.
+    pub(super) fn protocol(&self, name: &At<String>) -> Option<(Protocol, bool)> {
         let index = self.listeners.get(name.value.as_str())?;
         self.protocols.get(index.index()).copied()
     }
 
-    fn speaking(&self, wanted: impl Fn(Protocol) -> bool) -> Box<[ListenerIndex]> {
-        let all = self.protocols.iter().enumerate().filter(|(_, protocol)| wanted(**protocol));
+    fn speaking(&self, wanted: impl Fn(&(Protocol, bool)) -> bool) -> Box<[ListenerIndex]> {
+        let all = self.protocols.iter().enumerate().filter(|(_, protocol)| wanted(protocol));
         all.map(|(place, _)| ListenerIndex(place as u32)).collect()
     }
 
-    /// Listeners that pass TLS on.
-    pub(super) fn passing_tls(&self) -> Box<[ListenerIndex]> {
-        self.speaking(Protocol::sees_names)
+    /// Listeners that see server names.
+    pub(super) fn seeing_names(&self) -> Box<[ListenerIndex]> {
+        self.speaking(|(_, sees_names)| *sees_names)
     }
 
-    pub(super) fn cluster(&mut self, name: &At<String>, problems: &mut Problems) -> Option<ClusterIndex> {
+    /// The cluster of that name, which must speak what is asked of it: bytes with `stream`, else requests.
+    pub(super) fn cluster(
+        &mut self,
+        name: &At<String>,
+        stream: bool,
+        problems: &mut Problems,
+    ) -> Option<ClusterIndex> {
         let found = self.clusters.get(name.value.as_str()).copied();
         match found {
             Some(index) => {
                 self.used.insert(index);
+                match (stream, self.cluster_protocols.get(index.index())) {
+                    (true, Some(ClusterProtocol::Http2 | ClusterProtocol::Auto)) => {
+                        problems
+                            .error(name.span.clone(), format!("the cluster `{}` speaks HTTP/2", name.value))
+                            .label("connections are passed on to it")
+                            .suggest("give it `protocol = \"tcp\"`");
+                    }
+                    (false, Some(ClusterProtocol::Tcp)) => {
+                        problems
+                            .error(
+                                name.span.clone(),
+                                format!("the cluster `{}` takes no requests", name.value),
+                            )
+                            .suggest("give it `protocol = \"http1\"`, or leave that out");
+                    }
+                    _ => {}
+                }
             }
             None => {
                 problems
@@ -117,7 +150,7 @@ impl<'a> Names<'a> {
         list: Option<&At<Vec<At<String>>>>,
         problems: &mut Problems,
     ) -> Option<Box<[ListenerIndex]>> {
-        let Some(list) = list else { return Some(self.speaking(|protocol| !protocol.is_stream())) };
+        let Some(list) = list else { return Some(self.speaking(|(protocol, _)| !protocol.is_stream())) };
         conditions::not_empty(list, "listeners", "every listener", problems)?;
         let mut found = Vec::with_capacity(list.value.len());
         let mut whole = true;
@@ -156,7 +189,7 @@ fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Proble
     let methods = conditions::methods(route.methods.as_ref(), problems);
     let headers = conditions::named(route.headers.as_ref(), Named::Header, problems);
     let query = conditions::named(route.query.as_ref(), Named::Query, problems);
-    let action = action(section, names, problems);
+    let action = action(section, names, false, problems);
     let timeout = route.timeout.as_ref().map(|timeout| positive(timeout, "timeout", problems));
     let retry = route.retry.as_ref().map(|retry| self::retry(&retry.value, 1, problems));
     let request_headers = edits::edits(&route.request_headers, Head::Request, problems);
@@ -216,7 +249,7 @@ fn http_listeners(
     }
     let mut fits = true;
     for name in list.into_iter().flat_map(|list| &list.value) {
-        if names.protocol(name).is_some_and(Protocol::is_stream) {
+        if names.protocol(name).is_some_and(|(protocol, _)| protocol.is_stream()) {
             fits = false;
             problems
                 .error(
@@ -232,11 +265,12 @@ fn http_listeners(
 pub(super) fn action(
     section: &At<schema::Route>,
     names: &mut Names<'_>,
+    stream: bool,
     problems: &mut Problems,
 ) -> Option<Action> {
     let schema::Route { cluster, split, direct_response, .. } = &section.value;
-    let cluster_index = cluster.as_ref().map(|name| names.cluster(name, problems));
-    let parts = split.as_ref().map(|split| self::split(split, names, problems));
+    let cluster_index = cluster.as_ref().map(|name| names.cluster(name, stream, problems));
+    let parts = split.as_ref().map(|split| self::split(split, names, stream, problems));
     let direct = direct_response.as_ref().map(|direct| edits::direct(&direct.value, problems));
     match (cluster_index, parts, direct) {
         (Some(cluster), None, None) => cluster.map(Action::Cluster),
@@ -262,6 +296,7 @@ pub(super) fn action(
 fn split(
     list: &At<Vec<At<schema::SplitPart>>>,
     names: &mut Names<'_>,
+    stream: bool,
     problems: &mut Problems,
 ) -> Option<Split> {
     if list.damaged {
@@ -276,7 +311,7 @@ fn split(
     let mut parts: Vec<(ClusterIndex, u32)> = Vec::with_capacity(list.value.len());
     let mut whole = true;
     for part in &list.value {
-        let cluster = part.value.cluster.as_ref().and_then(|name| names.cluster(name, problems));
+        let cluster = part.value.cluster.as_ref().and_then(|name| names.cluster(name, stream, problems));
         let (Some(cluster), Some(weight)) = (cluster, &part.value.weight) else {
             whole = false;
             continue;

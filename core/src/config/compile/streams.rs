@@ -21,7 +21,7 @@ pub(super) fn is_stream(route: &schema::Route, names: &Names<'_>) -> bool {
     let mut listed = route.listeners.iter().flat_map(|list| &list.value).peekable();
     route.sni.is_some()
         || (listed.peek().is_some()
-            && listed.all(|name| names.protocol(name).is_some_and(|it| it.is_stream())))
+            && listed.all(|name| names.protocol(name).is_some_and(|(protocol, _)| protocol.is_stream())))
 }
 
 /// The route of `section`.
@@ -34,7 +34,7 @@ pub(super) fn one(
     let listeners = listeners(section, names, problems);
     let hosts = conditions::hosts(route.sni.as_ref(), "sni", problems);
     refuse_http(section, problems);
-    let action = match action(section, names, problems) {
+    let action = match action(section, names, true, problems) {
         Some(Action::Direct(_)) | None => None,
         Some(action) => Some(action),
     };
@@ -53,7 +53,7 @@ pub(super) fn of_listener(
     names: &mut Names<'_>,
     problems: &mut Problems,
 ) -> Option<RouteSpec> {
-    let cluster = names.cluster(cluster, problems)?;
+    let cluster = names.cluster(cluster, true, problems)?;
     let retry = connect_failures();
     Some(spec("", [index].into(), [HostMatch::Any].into(), Action::Cluster(cluster), retry))
 }
@@ -92,7 +92,7 @@ fn connect_failures() -> Retry {
     Retry { attempts: TCP_RETRIES_DEFAULT, on: RetryOn { connect_failure: true, ..RetryOn::default() } }
 }
 
-/// The listed listeners, else all that pass TLS on; each must be able to see what the route asks for.
+/// The listed listeners, else all that see server names; each must be able to see what the route asks for.
 fn listeners(
     section: &At<schema::Route>,
     names: &Names<'_>,
@@ -100,29 +100,29 @@ fn listeners(
 ) -> Option<Box<[ListenerIndex]>> {
     let route = &section.value;
     let Some(list) = &route.listeners else {
-        let all = names.passing_tls();
+        let all = names.seeing_names();
         if let (Some(sni), true) = (&route.sni, all.is_empty()) {
-            problems
-                .error(sni.span.clone(), "no listener sees server names")
-                .suggest("give one `protocol = \"tls-passthrough\"`");
+            problems.error(sni.span.clone(), "no listener sees server names").suggest(
+                "give one `protocol = \"tls-passthrough\"`, or TLS to one with `protocol = \"tcp\"`",
+            );
         }
         return (!all.is_empty()).then_some(all);
     };
     let found = names.listeners(Some(list), problems)?;
     let mut fits = true;
     for name in &list.value {
-        let Some(protocol) = names.protocol(name) else { continue };
+        let Some((protocol, sees_names)) = names.protocol(name) else { continue };
         if !protocol.is_stream() {
             fits = false;
             problems
                 .error(name.span.clone(), format!("the listener `{}` reads requests", name.value))
                 .label("a route with `sni` is for connections that are passed on")
                 .suggest("write `hosts` instead of `sni`, or leave this listener out");
-        } else if route.sni.is_some() && !protocol.sees_names() {
+        } else if route.sni.is_some() && !sees_names {
             fits = false;
             problems
                 .error(name.span.clone(), format!("the listener `{}` sees no server names", name.value))
-                .suggest("give it `protocol = \"tls-passthrough\"`, or leave `sni` out");
+                .suggest("give it `protocol = \"tls-passthrough\"` or a `tls` table, or leave `sni` out");
         }
     }
     fits.then_some(found)

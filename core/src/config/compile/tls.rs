@@ -228,6 +228,7 @@ fn of_cluster(
         ClusterProtocol::Http1 => &["http/1.1"],
         ClusterProtocol::Http2 => &["h2"],
         ClusterProtocol::Auto => &["h2", "http/1.1"],
+        ClusterProtocol::Tcp => &[],
     };
     ClusterTls {
         server_name: tls.server_name.as_ref().map(|name| name.value.to_ascii_lowercase().into()),

@@ -56,10 +56,11 @@ words!(Protocol, "`auto`, `http1`, `http2`, `tcp` or `tls-passthrough`" {
     "tls-passthrough" => Protocol::TlsPassthrough,
 });
 
-words!(ClusterProtocol, "`http1`, `http2` or `auto`" {
+words!(ClusterProtocol, "`http1`, `http2`, `auto` or `tcp`" {
     "http1" => ClusterProtocol::Http1,
     "http2" => ClusterProtocol::Http2,
     "auto" => ClusterProtocol::Auto,
+    "tcp" => ClusterProtocol::Tcp,
 });
 
 words!(Balance, "`least-request` or `round-robin`" {

@@ -253,8 +253,16 @@ impl Exchange {
 
     /// The endpoint of a CONNECT has taken the connection: the client is told so, and both are a tunnel.
     pub fn on_connected(&mut self) {
-        debug_assert!(self.method == Method::Connect && self.request == Request::Done);
+        debug_assert!(self.method == Method::Connect);
         self.response = Response::Switched;
+        self.passed_on = true;
+    }
+
+    /// A stream's 2xx agreed to the tunnel that was asked for (RFC 8441 section 5).
+    pub fn on_agreed(&mut self) {
+        debug_assert!(self.asks_for_tunnel());
+        self.response = Response::Switched;
+        self.answered = true;
         self.passed_on = true;
     }
 

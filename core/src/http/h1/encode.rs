@@ -130,6 +130,27 @@ pub fn encode_connected(out: &mut Vec<u8>, edits: &HeaderEdits) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends the 101 that a stream's 2xx stands for (RFC 8441 section 5): the connection switches to `protocol`, and a
+/// WebSocket key is answered with `accept`.
+pub fn encode_switching(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    head: &ResponseHead,
+    edits: &HeaderEdits,
+    protocol: &[u8],
+    accept: Option<&[u8]>,
+) {
+    status_line(out, 101, reason_phrase(101));
+    let skip = Known::ContentLength.bit() | Known::Trailer.bit();
+    copy_fields(out, bytes, &head.fields, head.len, skip, edits);
+    append_edits(out, edits);
+    upgrade_fields(out, std::iter::once(protocol));
+    if let Some(accept) = accept {
+        line(out, b"Sec-WebSocket-Accept", accept);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends an interim (1xx) response as it came, without hop-by-hop fields.
 pub fn encode_interim(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead) {
     status_line(out, head.status, reason_of(head, bytes));
@@ -296,17 +317,13 @@ fn append_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
 fn body_fields(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::None | Framing::UntilClose => {}
-        Framing::Length(length) => length_field(out, length),
+        Framing::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
-}
-
-/// Content-Length.
-#[inline]
-pub(crate) fn length_field(out: &mut Vec<u8>, length: u64) {
-    out.extend_from_slice(b"Content-Length: ");
-    decimal(out, length);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Connection and Upgrade of a message that offers or takes these protocols.
@@ -337,8 +354,9 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends a number.
 #[inline]
-fn decimal(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn decimal(out: &mut Vec<u8>, number: u64) {
     // 2^64 has 20 digits.
     let mut text = [0; 20];
     let mut start = text.len();

@@ -14,7 +14,8 @@ pub mod parse;
 mod scan;
 mod trailers;
 
-pub(crate) use encode::{forwarded, is_bodiless, length_field, reason_phrase};
+pub(crate) use encode::decimal as write_decimal;
+pub(crate) use encode::{forwarded, is_bodiless, reason_phrase};
 pub(crate) use fields::{decimal, list};
 pub(crate) use scan::control_at;
 pub(crate) use trailers::is_forbidden;

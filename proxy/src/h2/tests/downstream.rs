@@ -107,8 +107,8 @@ fn bodies_of_many_streams_come_back_byte_for_byte() {
     });
 }
 
-/// A request whose body nobody takes until the test says so.
 thread_local! {
+    /// Whether the body of `/held` is not taken yet.
     static HOLD: Cell<bool> = const { Cell::new(true) };
 }
 
@@ -298,10 +298,10 @@ fn a_connection_that_rests_goes_on_elsewhere() {
             let side = settings(Side::Downstream);
             match serve_connection(&shard, socket, side, start, None, on_request).await {
                 Served::Closed => break,
-                Served::Moved { to, machine } => {
+                Served::Moved { to, resting } => {
                     assert_eq!(to, 0);
                     moves += 1;
-                    start = Start::Resumed(machine);
+                    start = Start::Resumed(resting);
                 }
             }
         }
@@ -370,5 +370,69 @@ fn a_flood_of_resets_ends_its_connection_and_is_counted() {
         let stats = &shard.stats.http2[Side::Downstream as usize];
         assert_eq!(stats.floods[pinion_core::http::h2::Flood::RapidReset as usize].get(), 1);
         assert_eq!(stats.streams_active.get(), 0);
+    });
+}
+
+thread_local! {
+    static SESSION: Cell<Option<std::rc::Weak<crate::h2::session::Session>>> = const { Cell::new(None) };
+}
+
+/// Echoes, and remembers the connection.
+async fn echo_on_known(shard: Rc<Shard>, request: NewRequest) {
+    SESSION.set(Some(Rc::downgrade(request.stream.session())));
+    echo(shard, request).await;
+}
+
+#[test]
+fn a_busy_connection_moves_between_its_requests() {
+    on_each(CONFIG, |shard, driver| async move {
+        let (ours, theirs) = pair(driver);
+        let peer = peer(move || async move {
+            let (asks, connection) = client(theirs).await;
+            let mut all = Vec::new();
+            for lane in 0..4_usize {
+                let asks = asks.clone();
+                all.push(tokio::spawn(async move {
+                    for round in 0..250 {
+                        let length = [0, 10, 900, 5_000, 40_000][(lane + round) % 5];
+                        check_echo(asks.clone(), pattern(length), round % 2 == 0).await;
+                    }
+                }));
+            }
+            for one in all {
+                one.await.unwrap();
+            }
+            drop(asks);
+            connection.await.unwrap().unwrap();
+        });
+        let lease = shard.slots.lease();
+        crate::net::spawn(async move {
+            loop {
+                lease.sleep(Duration::from_millis(20)).await;
+                if let Some(session) = SESSION.take().and_then(|session| session.upgrade()) {
+                    session.forget_moves();
+                    session.ask_to_move(0);
+                }
+            }
+        });
+        let (mut start, mut moves, mut waited) = (Start::Fresh(Limits::server()), 0, 0);
+        loop {
+            let on_request = |request| crate::net::spawn(echo_on_known(shard.clone(), request));
+            let (socket, side) = (ours.clone(), settings(Side::Downstream));
+            match serve_connection(&shard, socket, side, start, None, on_request).await {
+                Served::Closed => break,
+                Served::Moved { resting, .. } => {
+                    moves += 1;
+                    waited += resting.waiting.len();
+                    start = Start::Resumed(resting);
+                }
+            }
+        }
+        peer.join().unwrap();
+        println!("{moves} moves, {waited} requests came along");
+        assert!(moves > 0, "no gap was found between the requests of a busy connection");
+        let stats = &shard.stats.http2[Side::Downstream as usize];
+        assert_eq!((stats.streams_total.get(), stats.streams_active.get()), (1_000, 0));
+        assert_eq!((stats.resets_sent.get(), stats.resets_received.get()), (0, 0));
     });
 }

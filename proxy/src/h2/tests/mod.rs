@@ -30,6 +30,7 @@ use crate::publish::Publisher;
 use crate::shard::Shard;
 use crate::shard::link::{INBOX_MESSAGES, ShardLink};
 use crate::telemetry::access;
+use crate::tls::store::TlsStore;
 
 mod downstream;
 mod upstream;
@@ -48,7 +49,8 @@ const CONFIG: &str = r#"
 fn shard(config: &str, driver: Driver) -> Rc<Shard> {
     let snapshot = compile(config, "test", Path::new("/"), &mut Ids::default(), 1, None);
     let snapshot = Arc::new(snapshot.unwrap_or_else(|problems| panic!("{problems}")));
-    let tables = Publisher::new(1).tables(&snapshot).remove(0);
+    let (tls, _) = TlsStore::load(&snapshot, None).unwrap_or_else(|problems| panic!("{problems}"));
+    let tables = Publisher::new(1).tables(&snapshot, &tls).remove(0);
     let link = Arc::new(ShardLink {
         index: 0,
         published: AtomicU64::new(1),
@@ -112,6 +114,8 @@ fn settings(side: Side) -> Settings {
         keepalive: None,
         keepalive_timeout: Duration::from_secs(10),
         max_age: None,
+        movable: true,
+        host: Box::default(),
         streams: 100,
     }
 }

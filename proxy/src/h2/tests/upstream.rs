@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::h1::encode::Forwarding;
+use pinion_core::http::h1::encode::{ClientCert, Forwarding};
 use pinion_core::http::h1::parse::{HeadLimits, parse_request};
 use pinion_core::http::h2::head::encode_request;
 use pinion_core::http::{Framing, Method, RequestHead, ResponseHead};
@@ -119,7 +119,15 @@ async fn ask(shard: &Rc<Shard>, content: &[u8]) -> Result<Vec<u8>, Fault> {
     let lease = shard.slots.lease();
     let (idle, _peer) = pair(shard.driver);
     let client = Client::Socket { socket: &idle, half_close: false };
-    let want = Want { cluster: &cluster, avoid: None, fresh: false, until: Instant::NEVER, client };
+    let want = Want {
+        cluster: &cluster,
+        avoid: None,
+        fresh: false,
+        until: Instant::NEVER,
+        client,
+        preface: b"",
+        host: "",
+    };
     let mut ledger = Ledger::begin(clock::now());
     let got = pool::acquire(shard, &lease, &mut ledger, &want).await;
     let Got { link, .. } = got.map_err(|(fault, _)| fault)?;
@@ -147,6 +155,7 @@ async fn exchange(
         request_id: None,
         fallback_host: b"",
         upgrade: None,
+        client_cert: ClientCert::default(),
     };
     let (edits, framing) = (HeaderEdits::default(), Framing::Chunked);
     let opened = stream.open(Method::Post, false, |encoder, out| {

@@ -32,6 +32,7 @@ impl Back<'_> {
     /// Passes an interim head on.
     pub(super) async fn interim(&self, bytes: &[u8], head: &ResponseHead) -> Result<(), Fault> {
         if let Some(stream) = self.stream {
+            stream.ready().await.map_err(StreamFault::downstream)?;
             let sent = stream.send_head(false, |encoder, out| {
                 h2::head::encode_interim(encoder, out, bytes, head);
             });
@@ -54,6 +55,7 @@ impl Back<'_> {
         let edits = &route.response_headers;
         if let Some(stream) = self.stream {
             let over = content.is_empty() && matches!(behind, Behind::End);
+            stream.ready().await.map_err(StreamFault::downstream)?;
             let sent = stream.send_head(over, |encoder, out| {
                 h2::head::encode_response(encoder, out, bytes, head, edits, frame.framing);
             });
@@ -95,7 +97,8 @@ impl Back<'_> {
         self.lease.moved(Lane::Write, sent);
     }
 
-    async fn send(&self, out: Buffer) -> Result<(), Fault> {
+    /// Sends to a client without a stream.
+    pub(super) async fn send(&self, out: Buffer) -> Result<(), Fault> {
         let (sent, _) = send_all(&self.connection.socket, out, |sent| self.moved(sent)).await;
         sent.map_err(|_| Fault::ClientGone)
     }

@@ -20,6 +20,7 @@ mod origin;
 mod part;
 mod sink;
 mod source;
+pub(super) mod switch;
 mod upload;
 
 use std::future::poll_fn;
@@ -39,6 +40,7 @@ use self::back::Back;
 use self::origin::{Early, Origin};
 use self::sink::{Sink, Stopped};
 use self::source::Source;
+use self::switch::Asked;
 use self::upload::Upload;
 use super::request::Call;
 use super::respond::{self, Responded, Responding};
@@ -64,6 +66,11 @@ pub(super) async fn converse(
     let cluster = call.story.cluster.clone().ok_or(Fault::NoEndpoint)?;
     let stall = cluster.cluster.timeouts.first_byte;
     let mut first = upload::begin(call, trip, route, link)?;
+    let bytes = trip.head.bytes(call.inbuf.unread());
+    let offer = trip.head.upgrade.map_or(&b""[..], |offer| offer.of(bytes));
+    let passed = |offer| call.connection.view.listener.upgrades.pass(offer).next();
+    let tunnels = call.exchange.get_mut().asks_for_tunnel();
+    let asked = passed(offer).filter(|_| tunnels).map(|protocol| Asked::of(&trip.head, bytes, protocol));
     call.exchange.get_mut().on_request_sent();
     let (shard, connection, lease, client) = (call.shard, call.connection, call.lease, call.stream);
     let _armed = Armed::new(call, stall, until);
@@ -98,16 +105,19 @@ pub(super) async fn converse(
         story: &mut call.story,
         route,
         may_retry_status,
-        offer: &[],
+        offer,
     };
     let method = trip.head.method;
     let exchange = &call.exchange;
-    let respond = respond(&mut responding, &mut from, &mut back, &mut trip.response, method, stall);
+    let respond =
+        respond(&mut responding, &mut from, &mut back, &mut trip.response, (method, asked.as_ref()), stall);
     let (mut upload, mut respond) = (pin!(upload), pin!(respond));
     let mut uploading = true;
     poll_fn(|cx| {
         lease.wait_here(cx);
-        if let Some(fault) = fired(lease, !exchange.borrow().awaits_response()) {
+        // Not in the condition: the borrow would last as long as the block.
+        let answering = !exchange.borrow().awaits_response();
+        if let Some(fault) = fired(lease, answering) {
             if fault == Fault::ClientGone {
                 exchange.borrow_mut().on_downstream_closed();
             }
@@ -151,7 +161,7 @@ async fn respond(
     from: &mut From<'_>,
     back: &mut Back<'_>,
     head: &mut ResponseHead,
-    method: Method,
+    (method, asked): (Method, Option<&Asked>),
     stall: Duration,
 ) -> Result<Responded, Fault> {
     let (mut inbuf, frame, emit) = loop {
@@ -168,7 +178,13 @@ async fn respond(
         if call.connection.is_ending(call.shard, call.generation) {
             call.exchange.borrow_mut().on_drain();
         }
-        let answer = call.exchange.borrow_mut().on_response_head(head, || false)?;
+        if matches!(from, From::Http2(_)) && asked.is_some() && (200..300).contains(&head.status) {
+            call.exchange.borrow_mut().on_agreed();
+            return switch::switched(call, back, &inbuf.unread()[..head.len], head, &[], asked).await;
+        }
+        let choice = head.upgrade.map_or(&b""[..], |choice| choice.of(inbuf.unread()));
+        let agreed = || call.connection.view.listener.upgrades.agree(call.offer, choice);
+        let answer = call.exchange.borrow_mut().on_response_head(head, agreed)?;
         match answer {
             Answer::Interim { forward } => {
                 if forward {
@@ -178,8 +194,10 @@ async fn respond(
                     respond::put_back(upstream, inbuf, head.len);
                 }
             }
-            // Without an offer a 101 is refused above.
-            Answer::Switching { .. } => return Err(Fault::UpstreamMalformed),
+            Answer::Switching { .. } => {
+                let (bytes, behind) = inbuf.unread().split_at(head.len);
+                return switch::switched(call, back, bytes, head, behind, asked).await;
+            }
             Answer::Final { frame, emit, .. } => break (inbuf, frame, emit),
         }
     };

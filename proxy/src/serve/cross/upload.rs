@@ -16,6 +16,7 @@ use super::super::trip::Trip;
 use super::part::{Behind, Part, copy};
 use super::sink::{Sink, Stopped};
 use super::source::{self, Source};
+use super::switch;
 use crate::h2::StreamFault;
 use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
@@ -49,7 +50,9 @@ pub(super) fn begin(
     let mut first = First { complete: call.ended, ..First::default() };
     match link {
         Link::Http1(upstream) => {
-            first.message = Some(encode(call, trip, route)?);
+            let mut message = encode(call, trip, route)?;
+            switch::add_key(call.shard, &trip.head, trip.head.bytes(call.inbuf.unread()), &mut message);
+            first.message = Some(message);
             // Armed before sending: a response may come before the request is complete.
             if !upstream.receiver.started() && !upstream.arm(call.shard, Size::Small) {
                 return Err(Fault::MemoryLimit);
@@ -57,9 +60,10 @@ pub(super) fn begin(
         }
         Link::Http2(stream) => {
             let part = here(call, trip, &mut first.reader)?;
-            let end = part.content.unread().is_empty() && matches!(part.behind, Behind::End);
-            send_head(call, trip, route, stream, end)?;
-            first.part = (!end).then_some(part);
+            let tunnels = call.exchange.get_mut().asks_for_tunnel();
+            let over = part.content.unread().is_empty() && matches!(part.behind, Behind::End);
+            send_head(call, trip, route, stream, over && !tunnels)?;
+            first.part = (!over).then_some(part);
         }
     }
     Ok(first)

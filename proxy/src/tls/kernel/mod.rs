@@ -282,3 +282,6 @@ fn set(
     let keys = Keys::new(version, secrets, record).ok_or(io::ErrorKind::Unsupported)?;
     keys.set(socket, way)
 }
+
+#[cfg(test)]
+mod tests;

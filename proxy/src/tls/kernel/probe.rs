@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use pinion_core::config::snapshot::Ktls;
+use pinion_core::config::snapshot::{Ktls, Snapshot};
 use pinion_core::telemetry::tls::TlsPlace;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite};
@@ -34,6 +34,27 @@ pub(crate) struct KernelTls {
 pub(crate) fn kernel() -> KernelTls {
     static KERNEL: OnceLock<KernelTls> = OnceLock::new();
     *KERNEL.get_or_init(|| KernelTls::probe().unwrap_or_default())
+}
+
+/// What this machine lacks of what `snapshot` insists on, in a sentence.
+pub(crate) fn lacks(snapshot: &Snapshot) -> Option<String> {
+    let listeners = snapshot.listeners.iter().filter_map(|listener| {
+        let tls = listener.tls.as_ref()?;
+        Some(("listener", &*listener.name, tls.ktls))
+    });
+    let clusters = snapshot.clusters.iter().filter_map(|cluster| {
+        let tls = cluster.tls.as_ref()?;
+        Some(("cluster", &*cluster.name, tls.ktls))
+    });
+    let mut wishes = listeners.chain(clusters).filter(|(_, _, ktls)| *ktls != Ktls::Off).peekable();
+    wishes.peek()?;
+    let kernel = kernel();
+    tracing::info!(found = kernel.words(), "kernel TLS");
+    let (kind, name, _) = wishes.find(|(_, _, ktls)| *ktls == Ktls::On)?;
+    if kernel.half_records {
+        tracing::warn!("on this kernel a TLS connection with half a record costs a thread with io_uring");
+    }
+    kernel.refusal().map(|why| format!("{kind} {name:?} has `ktls = \"on\"`, but {why}"))
 }
 
 impl KernelTls {
@@ -101,6 +122,12 @@ impl KernelTls {
     /// Whether keys can be renewed.
     pub(crate) fn renews(&self) -> bool {
         self.rekey
+    }
+
+    /// Whether it calls a socket readable that has half a record: with io_uring each such socket then costs a
+    /// kernel thread until the rest comes.
+    pub(crate) fn reports_half_records(&self) -> bool {
+        self.half_records
     }
 
     /// Why `ktls = "on"` can't be had.

@@ -231,6 +231,7 @@ impl Session {
             Ok(_) => {
                 self.control(socket);
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Step::More),
             Err(error) if error.raw_os_error() == Some(libc::EBADMSG) => {
                 return Err(self.ended(Some(io::ErrorKind::InvalidData.into())));
             }
@@ -268,5 +269,20 @@ impl Session {
             _ => Err(io::ErrorKind::BrokenPipe.into()),
         };
         accounted.inspect_err(|_| self.sending.set(Sending::Over))
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// Lets the connection leave at the next opportunity.
+    pub(crate) fn allow_kernel(&self) {
+        self.settle(TlsPlace::Unsettled);
+    }
+
+    /// Lets a test reach the limit of a key.
+    pub(crate) fn limit_records(&self, most: u64) {
+        if let Engine::Kernel(kernel) = &mut *self.engine.borrow_mut() {
+            kernel.limit_records(most);
+        }
     }
 }

@@ -87,78 +87,114 @@ pub(crate) fn replaced(head: &RequestHead, fwd: &Forwarding<'_>) -> Mask {
     skip
 }
 
+/// A field's name as each version writes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Name {
+    /// With capitals, of HTTP/1.
+    pub(crate) usual: &'static [u8],
+    /// Without, of HTTP/2.
+    pub(crate) lower: &'static [u8],
+}
+
+/// Where lines go.
+pub(crate) trait Lines {
+    /// A line.
+    fn line(&mut self, name: Name, value: &[u8]);
+    /// A line whose value `write` appends to what it is given.
+    fn made(&mut self, name: Name, write: impl FnOnce(&mut Vec<u8>));
+}
+
+impl Lines for Vec<u8> {
+    #[inline]
+    fn line(&mut self, name: Name, value: &[u8]) {
+        line(self, name.usual, value);
+    }
+
+    #[inline]
+    fn made(&mut self, name: Name, write: impl FnOnce(&mut Vec<u8>)) {
+        self.extend_from_slice(name.usual);
+        self.extend_from_slice(b": ");
+        write(self);
+        self.extend_from_slice(b"\r\n");
+    }
+}
+
+const FOR: Name = Name { usual: b"X-Forwarded-For", lower: b"x-forwarded-for" };
+const PROTO: Name = Name { usual: b"X-Forwarded-Proto", lower: b"x-forwarded-proto" };
+const HOST: Name = Name { usual: b"X-Forwarded-Host", lower: b"x-forwarded-host" };
+const CLIENT_CERT: Name = Name { usual: b"X-Forwarded-Client-Cert", lower: b"x-forwarded-client-cert" };
+const FORWARDED: Name = Name { usual: b"Forwarded", lower: b"forwarded" };
+const VIA: Name = Name { usual: b"Via", lower: b"via" };
+const REQUEST_ID: Name = Name { usual: b"X-Request-Id", lower: b"x-request-id" };
+
 /// X-Forwarded-*, Forwarded, Via and X-Request-Id. An edit that sets or removes one has the last word.
+#[inline]
 pub(crate) fn append(
-    out: &mut Vec<u8>,
+    out: &mut impl Lines,
     bytes: &[u8],
     head: &RequestHead,
     fwd: &Forwarding<'_>,
     edits: &HeaderEdits,
 ) {
     let edited = !edits.is_empty();
-    let wanted = |name: &[u8]| !edited || !edits.drops(name);
+    let wanted = |name: Name| !edited || !edits.drops(name.lower);
     let missing = |known| !fwd.trusted || head.fields.find(known).is_none();
-    if wanted(b"x-forwarded-for") {
+    if wanted(FOR) {
         forwarded_for(out, bytes, head, fwd);
     }
-    if missing(Known::XForwardedProto) && wanted(b"x-forwarded-proto") {
-        line(out, b"X-Forwarded-Proto", fwd.proto);
+    if missing(Known::XForwardedProto) && wanted(PROTO) {
+        out.line(PROTO, fwd.proto);
     }
-    if !fwd.client_cert.own.is_empty() && wanted(b"x-forwarded-client-cert") {
-        client_cert(out, bytes, head, &fwd.client_cert);
+    if !fwd.client_cert.own.is_empty() && wanted(CLIENT_CERT) {
+        out.made(CLIENT_CERT, |out| client_cert(out, bytes, head, &fwd.client_cert));
     }
     let authority = head.authority.of(bytes);
-    if fwd.x_forwarded_host
-        && !authority.is_empty()
-        && missing(Known::XForwardedHost)
-        && wanted(b"x-forwarded-host")
-    {
-        line(out, b"X-Forwarded-Host", authority);
+    if fwd.x_forwarded_host && !authority.is_empty() && missing(Known::XForwardedHost) && wanted(HOST) {
+        out.line(HOST, authority);
     }
-    if fwd.forwarded && wanted(b"forwarded") {
-        forwarded_element(out, authority, fwd);
+    if fwd.forwarded && wanted(FORWARDED) {
+        out.made(FORWARDED, |out| forwarded_element(out, authority, fwd));
     }
-    if fwd.via && wanted(b"via") {
+    if fwd.via && wanted(VIA) {
         let version: &[u8] = match head.version {
             Version::Http10 => b"1.0 pinion",
             Version::Http11 => b"1.1 pinion",
             Version::Http2 => b"2.0 pinion",
         };
-        line(out, b"Via", version);
+        out.line(VIA, version);
     }
     if let Some(id) = fwd.request_id
         && missing(Known::XRequestId)
-        && wanted(b"x-request-id")
+        && wanted(REQUEST_ID)
     {
-        line(out, b"X-Request-Id", id);
+        out.line(REQUEST_ID, id);
     }
 }
 
 /// One X-Forwarded-For line: what a trusted peer said, then the peer itself.
 #[inline]
-fn forwarded_for(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, fwd: &Forwarding<'_>) {
-    let mut begun = false;
-    let mut append = |out: &mut Vec<u8>, value: &[u8]| {
-        if !value.is_empty() {
-            out.extend_from_slice(if begun { b", " } else { b"X-Forwarded-For: " });
-            out.extend_from_slice(value);
-            begun = true;
-        }
+fn forwarded_for(out: &mut impl Lines, bytes: &[u8], head: &RequestHead, fwd: &Forwarding<'_>) {
+    let said = || {
+        let fields = head.fields.iter().filter(|field| field.known == Known::XForwardedFor);
+        fields.map(|field| field.value.of(bytes)).filter(|value| !value.is_empty())
     };
-    if fwd.trusted {
-        for field in head.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
-            append(out, field.value.of(bytes));
+    if !fwd.trusted || said().next().is_none() {
+        if !fwd.peer_ip.is_empty() {
+            out.line(FOR, fwd.peer_ip);
         }
+        return;
     }
-    append(out, fwd.peer_ip);
-    if begun {
-        out.extend_from_slice(b"\r\n");
-    }
+    out.made(FOR, |out| {
+        let own = (!fwd.peer_ip.is_empty()).then_some(fwd.peer_ip);
+        for (place, value) in said().chain(own).enumerate() {
+            out.extend_from_slice(if place > 0 { b", " } else { b"" });
+            out.extend_from_slice(value);
+        }
+    });
 }
 
-/// One X-Forwarded-Client-Cert line: what the client sent if that passes, then its own certificate.
+/// The value of X-Forwarded-Client-Cert: what the client sent if that passes, then its own certificate.
 fn client_cert(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, cert: &ClientCert<'_>) {
-    out.extend_from_slice(b"X-Forwarded-Client-Cert: ");
     if cert.keep {
         for field in head.fields.iter().filter(|field| field.known == Known::XForwardedClientCert) {
             let value = field.value.of(bytes);
@@ -169,12 +205,11 @@ fn client_cert(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, cert: &Clien
         }
     }
     out.extend_from_slice(cert.own);
-    out.extend_from_slice(b"\r\n");
 }
 
-/// One Forwarded line (RFC 7239 section 4). A further line continues a trusted peer's list.
+/// The value of Forwarded (RFC 7239 section 4). A further line continues a trusted peer's list.
 fn forwarded_element(out: &mut Vec<u8>, authority: &[u8], fwd: &Forwarding<'_>) {
-    out.extend_from_slice(b"Forwarded: for=");
+    out.extend_from_slice(b"for=");
     if fwd.peer_ip.is_empty() {
         out.extend_from_slice(b"unknown");
     } else if fwd.peer_ip.contains(&b':') {
@@ -192,5 +227,4 @@ fn forwarded_element(out: &mut Vec<u8>, authority: &[u8], fwd: &Forwarding<'_>) 
     }
     out.extend_from_slice(b";proto=");
     out.extend_from_slice(fwd.proto);
-    out.extend_from_slice(b"\r\n");
 }

@@ -15,7 +15,7 @@
 use super::super::hpack::{Encoder, Indexing};
 use crate::http::edits::{HeaderEdits, is_host};
 use crate::http::h1::encode::Forwarding;
-use crate::http::h1::{forwarded, is_bodiless, length_field, list};
+use crate::http::h1::{forwarded, is_bodiless, list, write_decimal as decimal};
 use crate::http::head::{Field, Framing, Known, Method, RequestHead, ResponseHead, TargetForm, Version};
 use crate::http::known::{Mask, is};
 
@@ -53,14 +53,12 @@ pub fn encode_request(
     // RFC 9113 section 8.2.2; gRPC asks for it.
     let mut te = fields.iter().filter(|field| field.known == Known::Te);
     if te.any(|field| list(field.value.of(bytes)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))) {
-        encoder.line(out, b"te: trailers\r\n", 2, Indexing::Usual);
+        encoder.field(out, b"te", b"trailers", Indexing::Usual);
     }
-    own_lines(encoder, out, |lines| {
-        forwarded::append(lines, bytes, head, fwd, edits);
-        if let Framing::Length(length) = framing {
-            length_field(lines, length);
-        }
-    });
+    forwarded::append(&mut Own { encoder, out }, bytes, head, fwd, edits);
+    if let Framing::Length(length) = framing {
+        length_field(encoder, out, length);
+    }
     append_edits(encoder, out, edits);
 }
 
@@ -94,7 +92,7 @@ pub fn encode_response(
         _ => None,
     };
     if let Some(length) = length {
-        own_lines(encoder, out, |lines| length_field(lines, length));
+        length_field(encoder, out, length);
     }
     append_edits(encoder, out, edits);
 }
@@ -126,10 +124,10 @@ pub fn encode_own(
     encoder.begin(out);
     self::status(encoder, out, status);
     for (name, value) in fields {
-        encoder.field(out, name, value, Indexing::Usual);
+        encoder.any_field(out, name, value, Indexing::Usual);
     }
     if !is_bodiless(status) && status != 304 {
-        own_lines(encoder, out, |lines| length_field(lines, length));
+        length_field(encoder, out, length);
     }
 }
 
@@ -141,7 +139,7 @@ pub fn encode_trailers(encoder: &mut Encoder, out: &mut Vec<u8>, text: &[u8]) {
         let (line, next) = rest.split_at(end + 1);
         if let Some(colon) = memchr::memchr(b':', line) {
             let (name, value) = line.split_at(colon);
-            encoder.field(out, name, value[1..].trim_ascii(), Indexing::Usual);
+            encoder.any_field(out, name, value[1..].trim_ascii(), Indexing::Usual);
         }
         rest = next;
     }
@@ -196,7 +194,11 @@ fn pseudo(
     match head.query {
         None if path == b"/" => encoder.fixed(out, 4),
         None => encoder.field(out, b":path", path, Indexing::Usual),
-        Some(query) => encoder.path(out, path, query.of(bytes)),
+        Some(query) => encoder.made_field(out, b":path", |value| {
+            value.extend_from_slice(path);
+            value.push(b'?');
+            value.extend_from_slice(query.of(bytes));
+        }),
     }
 }
 
@@ -216,11 +218,11 @@ fn copy_fields(
             continue;
         }
         let indexing = if field.sensitive { Indexing::Never } else { Indexing::Usual };
+        let (name, value) = (field.name.of(bytes), field.value.of(bytes));
         if version == Version::Http2 {
-            let line = bytes.get(usize::from(field.name.start)..usize::from(field.value.end) + 2);
-            encoder.line(out, line.unwrap_or(&[]), field.name.len(), indexing);
+            encoder.field(out, name, value, indexing);
         } else {
-            encoder.field(out, field.name.of(bytes), field.value.of(bytes), indexing);
+            encoder.any_field(out, name, value, indexing);
         }
     }
 }
@@ -236,27 +238,37 @@ fn is_handshake(name: &[u8]) -> bool {
     is(name, b"sec-websocket-key") || is(name, b"sec-websocket-accept")
 }
 
+#[inline]
 fn append_edits(encoder: &mut Encoder, out: &mut Vec<u8>, edits: &HeaderEdits) {
+    if edits.is_empty() {
+        return;
+    }
     for (name, value) in edits.set.iter().chain(&edits.add).filter(|(name, _)| !is_host(name)) {
         encoder.field(out, name, value, Indexing::Usual);
     }
 }
 
-/// Appends lines that `write` makes, in the form they have in HTTP/1.
-#[inline]
-fn own_lines(encoder: &mut Encoder, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let mut lines = std::mem::take(&mut encoder.aside);
-    lines.clear();
-    write(&mut lines);
-    let mut rest = lines.as_mut_slice();
-    while let Some(end) = memchr::memchr(b'\n', rest) {
-        let (line, next) = rest.split_at_mut(end + 1);
-        let name = memchr::memchr(b':', line).unwrap_or(0);
-        line[..name].make_ascii_lowercase();
-        encoder.line(out, line, name, Indexing::Usual);
-        rest = next;
+/// Where lines of our own go.
+struct Own<'a> {
+    encoder: &'a mut Encoder,
+    out: &'a mut Vec<u8>,
+}
+
+impl forwarded::Lines for Own<'_> {
+    #[inline]
+    fn line(&mut self, name: forwarded::Name, value: &[u8]) {
+        self.encoder.field(self.out, name.lower, value, Indexing::Usual);
     }
-    encoder.aside = lines;
+
+    #[inline]
+    fn made(&mut self, name: forwarded::Name, write: impl FnOnce(&mut Vec<u8>)) {
+        self.encoder.made_field(self.out, name.lower, write);
+    }
+}
+
+#[inline]
+fn length_field(encoder: &mut Encoder, out: &mut Vec<u8>, length: u64) {
+    encoder.made_field(out, b"content-length", |value| decimal(value, length));
 }
 
 #[inline]

@@ -15,6 +15,7 @@
 pub mod decode;
 pub mod encode;
 mod error;
+mod reader;
 
 pub use super::super::h1::parse::HeadLimits;
 pub use decode::{decode_request, decode_response, decode_trailers};

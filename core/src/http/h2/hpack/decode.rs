@@ -13,7 +13,7 @@
 //!
 //! HOT: no allocation once the table has grown.
 
-use super::fixed;
+use super::fixed::{self, Fixed};
 use super::huffman;
 use super::integer;
 use super::kind::Kind;
@@ -25,19 +25,33 @@ use crate::http::h2::frame::TABLE_BYTES_DEFAULT;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
-/// A header block that is being read.
+/// What is left of a header block.
 #[derive(Clone, Debug)]
 pub(crate) struct Block<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    /// A line was read: the table's maximum stays.
-    begun: bool,
+    rest: &'a [u8],
 }
 
 impl<'a> Block<'a> {
-    /// A whole block, its fragments joined.
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Block { bytes, at: 0, begun: false }
+    /// Takes the next byte if it is an index of a pseudo-header in the static table.
+    #[inline]
+    pub(crate) fn fixed_pseudo(&mut self) -> Option<&'static Fixed> {
+        let (&first, rest) = self.rest.split_first()?;
+        let place = usize::from(first).wrapping_sub(0b1000_0001);
+        if place >= fixed::PSEUDO {
+            return None;
+        }
+        self.rest = rest;
+        fixed::TABLE.get(place)
+    }
+
+    /// Reads a string's head (RFC 7541 section 5.2).
+    #[inline]
+    fn string(&mut self) -> Result<Text<'a>, Broken> {
+        let huffman = *self.rest.first().ok_or(Broken)? & 0x80 != 0;
+        let length = integer::read(&mut self.rest, 7).ok_or(Broken)?;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Broken)?;
+        self.rest = rest;
+        Ok(Text { bytes, huffman })
     }
 }
 
@@ -123,33 +137,42 @@ impl Decoder {
         self.table.memory() + self.scratch.capacity() + self.aside.capacity()
     }
 
+    /// Begins a whole block, its fragments joined: reads the table's new maximum, if there is one (RFC 7541
+    /// section 4.2).
+    #[inline]
+    pub(crate) fn begin<'a>(&mut self, block: &'a [u8]) -> Result<Block<'a>, Broken> {
+        let mut block = Block { rest: block };
+        while block.rest.first().is_some_and(|first| first & 0b1110_0000 == 0b0010_0000) {
+            self.update(&mut block)?;
+        }
+        if self.update_due { Err(Broken) } else { Ok(block) }
+    }
+
     /// Reads the next line of `block` and appends it to `out` as `name: value CR LF`, if its size (name, value and
     /// 32 bytes) is at most `room`. `None` at the block's end.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(
         &mut self,
         block: &mut Block<'_>,
         out: &mut Vec<u8>,
         room: usize,
     ) -> Result<Option<Got>, Broken> {
-        loop {
-            let Some(&first) = block.bytes.get(block.at) else {
-                return if self.update_due { Err(Broken) } else { Ok(None) };
-            };
-            if first & 0b1110_0000 == 0b0010_0000 {
-                self.update(block)?;
-                continue;
-            }
-            if self.update_due {
-                return Err(Broken);
-            }
-            block.begun = true;
-            return if first & 0b1000_0000 != 0 {
-                self.indexed(block, out, room).map(Some)
-            } else {
-                self.literal(block, first, out, room).map(Some)
-            };
+        let Some((&first, rest)) = block.rest.split_first() else { return Ok(None) };
+        if first < 0b1000_0000 {
+            return self.literal(block, first, out, room).map(Some);
         }
+        let mut index = usize::from(first & 0b0111_1111);
+        if index < 0b0111_1111 {
+            block.rest = rest;
+        } else {
+            index = integer::read(&mut block.rest, 7).ok_or(Broken)?;
+        }
+        let (line, text) = self.entry(index)?;
+        let written = line.size() <= room;
+        if written {
+            out.extend_from_slice(text);
+        }
+        Ok(Some(Got { line, written, sensitive: false }))
     }
 
     /// Reads the rest of `block`, for what it does to the table.
@@ -159,19 +182,8 @@ impl Decoder {
         Ok(())
     }
 
-    #[inline]
-    fn indexed(&mut self, block: &mut Block<'_>, out: &mut Vec<u8>, room: usize) -> Result<Got, Broken> {
-        let index = integer::read(block.bytes, &mut block.at, 7).ok_or(Broken)?;
-        let (line, text) = self.entry(index)?;
-        let written = line.size() <= room;
-        if written {
-            out.extend_from_slice(text);
-        }
-        Ok(Got { line, written, sensitive: false })
-    }
-
     /// The entry with that index; there is none at 0.
-    #[inline]
+    #[inline(always)]
     fn entry(&self, index: usize) -> Result<(Line, &[u8]), Broken> {
         let place = index.wrapping_sub(1);
         match fixed::TABLE.get(place) {
@@ -180,6 +192,7 @@ impl Decoder {
         }
     }
 
+    #[inline(never)]
     fn literal(
         &mut self,
         block: &mut Block<'_>,
@@ -188,12 +201,16 @@ impl Decoder {
         room: usize,
     ) -> Result<Got, Broken> {
         let keep = first & 0b0100_0000 != 0;
+        if !keep && first & 0b0010_0000 != 0 {
+            // A new maximum behind a line.
+            return Err(Broken);
+        }
         let sensitive = first & 0b1111_0000 == 0b0001_0000;
-        let name = match integer::read(block.bytes, &mut block.at, if keep { 6 } else { 4 }).ok_or(Broken)? {
-            0 => Name::New(string(block)?),
+        let name = match integer::read(&mut block.rest, if keep { 6 } else { 4 }).ok_or(Broken)? {
+            0 => Name::New(block.string()?),
             index => Name::Indexed(index),
         };
-        let value = string(block)?;
+        let value = block.string()?;
         let name_bound = match name {
             Name::New(text) => text.bound(),
             Name::Indexed(index) => self.entry(index)?.0.name as usize,
@@ -252,15 +269,16 @@ impl Decoder {
         };
         out.extend_from_slice(b"\r\n");
         if keep {
-            self.table.insert(line, 0, &out[start..]);
+            self.table.insert(line, [&out[start..]]);
         }
         Ok(line)
     }
 
     /// Reads a new maximum (RFC 7541 section 6.3).
+    #[cold]
     fn update(&mut self, block: &mut Block<'_>) -> Result<(), Broken> {
-        let max = integer::read(block.bytes, &mut block.at, 5).ok_or(Broken)?;
-        if block.begun || max > self.limit {
+        let max = integer::read(&mut block.rest, 5).ok_or(Broken)?;
+        if max > self.limit {
             return Err(Broken);
         }
         self.update_due = false;
@@ -276,16 +294,6 @@ impl Default for Decoder {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Reads a string's head (RFC 7541 section 5.2).
-#[inline]
-fn string<'a>(block: &mut Block<'a>) -> Result<Text<'a>, Broken> {
-    let huffman = *block.bytes.get(block.at).ok_or(Broken)? & 0x80 != 0;
-    let length = integer::read(block.bytes, &mut block.at, 7).ok_or(Broken)?;
-    let bytes = block.bytes.get(block.at..block.at + length).ok_or(Broken)?;
-    block.at += length;
-    Ok(Text { bytes, huffman })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //! - table and peer's decoder stay in step: every change of the maximum is told at the next block's beginning;
 //! - short credentials, and what a peer marked as never to be compressed, are never kept (RFC 7541 section 7.1).
 //!
-//! HOT: no allocation once the table has grown; a line that is kept costs a hash, a look and a comparison.
+//! HOT: no allocation once the table has grown; a field that is kept costs a hash, a look and a comparison.
 //!
 //! Not here: Huffman strings (see `huffman`), which lines make a head (`super::super::head`).
 
@@ -35,12 +35,16 @@ pub(crate) enum Indexing {
     Never,
 }
 
-/// Places of lines by hash, two ways: 4,096 bytes of table have at most 120 of them.
-const PLACES: usize = 256;
-/// Lines remembered as seen once.
-const SEEN: usize = 256;
+/// Sets of what is remembered. With four in each, 30 lines that repeat, more than most connections have, all find
+/// room but once in 1,000 connections.
+const SETS: usize = 64;
+/// Lines in a set.
+const WAYS: usize = 4;
 /// A credential shorter than this could be guessed by trying what compresses well.
 const CREDENTIAL_BYTES_MIN: usize = 20;
+
+/// Bytes that a literal takes beyond name and value: its first byte, and two lengths of up to five bytes.
+const LITERAL_BYTES_MAX: usize = 11;
 
 /// Indices of names whose values nearly always repeat on a connection.
 const REPEATED: u64 = set(&[
@@ -81,10 +85,12 @@ const fn set(indices: &[u8]) -> u64 {
 /// What is remembered of lines; made when the first one is kept.
 #[derive(Clone, Debug)]
 struct Memory {
-    /// Numbers of entries.
-    places: [u32; PLACES],
-    /// Marks of lines that were sent once.
-    seen: [u16; SEEN],
+    /// Marks of entries.
+    kept: [[u32; WAYS]; SETS],
+    /// Their numbers.
+    numbers: [[u32; WAYS]; SETS],
+    /// Marks of lines that were sent as they are, the latest first.
+    seen: [[u32; WAYS]; SETS],
 }
 
 /// The sending side of header compression; one per connection.
@@ -96,10 +102,8 @@ pub struct Encoder {
     most: usize,
     /// The least maximum since the last block: told first (RFC 7541 section 4.2).
     told: Option<usize>,
-    /// A line in the making.
+    /// A name or value in the making.
     scratch: Vec<u8>,
-    /// Lines in the making, one behind the other.
-    pub(in crate::http::h2) aside: Vec<u8>,
 }
 
 impl Encoder {
@@ -114,7 +118,6 @@ impl Encoder {
             most,
             told: (max != default).then_some(max),
             scratch: Vec::new(),
-            aside: Vec::new(),
         }
     }
 
@@ -130,7 +133,7 @@ impl Encoder {
     /// Bytes of memory held, this value itself not included.
     pub fn memory(&self) -> usize {
         let memory = if self.memory.is_some() { size_of::<Memory>() } else { 0 };
-        self.table.memory() + memory + self.scratch.capacity() + self.aside.capacity()
+        self.table.memory() + memory + self.scratch.capacity()
     }
 
     /// A block begins.
@@ -151,63 +154,59 @@ impl Encoder {
         out.push(0b1000_0000 | index);
     }
 
-    /// Appends `text`, a line `name: value CR LF` with a lower-case name of `name` bytes.
-    #[inline]
-    pub(crate) fn line(&mut self, out: &mut Vec<u8>, text: &[u8], name: usize, indexing: Indexing) {
-        debug_assert!(
-            text.get(name..).is_some_and(|rest| rest.starts_with(b": ") && rest.ends_with(b"\r\n"))
-        );
-        let (hash, mark) = hash(text);
-        if let Some(memory) = self.memory.as_ref().filter(|_| indexing == Indexing::Usual) {
-            for place in [hash, hash ^ 1] {
-                if let Some(place) = self.table.place_of(memory.places[place & (PLACES - 1)], mark, text) {
-                    integer::write(out, 0b1000_0000, 7, fixed::COUNT + 1 + place);
-                    return;
-                }
-            }
-        }
-        self.literal(out, text, name, indexing, hash, mark);
-    }
-
-    /// Appends a line of these parts; capitals in the name become small.
+    /// Appends a field with a lower-case name.
     #[inline]
     pub(crate) fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8], indexing: Indexing) {
-        let mut line = std::mem::take(&mut self.scratch);
-        line.clear();
-        line.extend_from_slice(name);
-        line.make_ascii_lowercase();
-        line.extend_from_slice(b": ");
-        line.extend_from_slice(value);
-        line.extend_from_slice(b"\r\n");
-        self.line(out, &line, name.len(), indexing);
-        self.scratch = line;
-    }
-
-    /// Appends `:path` with a query.
-    #[inline]
-    pub(crate) fn path(&mut self, out: &mut Vec<u8>, path: &[u8], query: &[u8]) {
-        let mut line = std::mem::take(&mut self.scratch);
-        line.clear();
-        for part in [b":path: ", path, b"?", query, b"\r\n"] {
-            line.extend_from_slice(part);
+        debug_assert!(!name.iter().any(u8::is_ascii_uppercase));
+        let (hash, mark) = hash(name, value);
+        if let Some(memory) = self.memory.as_ref().filter(|_| indexing == Indexing::Usual)
+            && let Some(way) = memory.kept[hash % SETS].iter().position(|have| *have == mark)
+            && let Some(place) = self.table.place_of(memory.numbers[hash % SETS][way], name, value)
+        {
+            return integer::write(out, 0b1000_0000, 7, fixed::COUNT + 1 + place);
         }
-        self.line(out, &line, b":path".len(), Indexing::Usual);
-        self.scratch = line;
+        self.literal(out, name, value, indexing, hash, mark);
     }
 
+    /// Appends a field whose name may have capitals, which become small.
+    #[inline]
+    pub(crate) fn any_field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8], indexing: Indexing) {
+        let mut room = [0; 32];
+        if let Some(lower) = room.get_mut(..name.len()) {
+            lower.copy_from_slice(name);
+            lower.make_ascii_lowercase();
+            return self.field(out, lower, value, indexing);
+        }
+        let mut lower = std::mem::take(&mut self.scratch);
+        lower.clear();
+        lower.extend_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.field(out, &lower, value, indexing);
+        self.scratch = lower;
+    }
+
+    /// Appends a field with a lower-case name and a value that `write` makes.
+    #[inline]
+    pub(crate) fn made_field(&mut self, out: &mut Vec<u8>, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let mut value = std::mem::take(&mut self.scratch);
+        value.clear();
+        write(&mut value);
+        self.field(out, name, &value, Indexing::Usual);
+        self.scratch = value;
+    }
+
+    #[inline(never)]
     fn literal(
         &mut self,
         out: &mut Vec<u8>,
-        text: &[u8],
-        name: usize,
+        name: &[u8],
+        value: &[u8],
         indexing: Indexing,
         hash: usize,
         mark: u32,
     ) {
-        let value = text.get(name + 2..text.len().saturating_sub(2)).unwrap_or(&[]);
-        let name = text.get(..name).unwrap_or(&[]);
         let index = fixed::index_of(name);
-        out.reserve(text.len() + 16);
+        out.reserve(name.len() + value.len() + LITERAL_BYTES_MAX);
         let credential = CREDENTIALS & 1 << index != 0 && value.len() < CREDENTIAL_BYTES_MIN;
         let keep = if indexing == Indexing::Never || credential {
             integer::write(out, 0b0001_0000, 4, index);
@@ -224,14 +223,7 @@ impl Encoder {
         }
         string(out, value);
         if keep {
-            let line = Line {
-                name: name.len() as u32,
-                value: value.len() as u32,
-                kind: Kind::Field,
-                known: Known::Other,
-                valid: true,
-            };
-            self.keep(line, hash, mark, text);
+            self.keep(name, value, hash, mark);
         }
     }
 
@@ -243,23 +235,33 @@ impl Encoder {
         }
         let memory = self.memory.get_or_insert_with(|| {
             // ALLOC: once per connection, with its first block.
-            Box::new(Memory { places: [0; PLACES], seen: [0; SEEN] })
+            Box::new(Memory { kept: [[0; WAYS]; SETS], numbers: [[0; WAYS]; SETS], seen: [[0; WAYS]; SETS] })
         });
-        let seen = &mut memory.seen[hash & (SEEN - 1)];
-        let mark = mark as u16 | 1;
-        let again = *seen == mark;
-        *seen = mark;
-        again || REPEATED & 1 << index != 0
+        let seen = &mut memory.seen[hash % SETS];
+        if seen.contains(&mark) || REPEATED & 1 << index != 0 {
+            return true;
+        }
+        seen.rotate_right(1);
+        seen[0] = mark;
+        false
     }
 
-    fn keep(&mut self, line: Line, hash: usize, mark: u32, text: &[u8]) {
-        let Some(number) = self.table.insert(line, mark, text) else { return };
+    fn keep(&mut self, name: &[u8], value: &[u8], hash: usize, mark: u32) {
+        let line = Line {
+            name: name.len() as u32,
+            value: value.len() as u32,
+            kind: Kind::Field,
+            known: Known::Other,
+            valid: true,
+        };
+        let Some(number) = self.table.insert(line, [name, b": ", value, b"\r\n"]) else { return };
         let Some(memory) = &mut self.memory else { return };
-        let [first, second] = [hash & (PLACES - 1), (hash ^ 1) & (PLACES - 1)];
-        // The place whose entry is older, or gone.
-        let age = |place: usize| number.wrapping_sub(memory.places[place]);
-        let place = if age(second) > age(first) { second } else { first };
-        memory.places[place] = number;
+        // Instead of the one before, one that is gone, or the oldest.
+        let (marks, numbers) = (&mut memory.kept[hash % SETS], &mut memory.numbers[hash % SETS]);
+        let age = |way: &usize| (marks[*way] == mark, number.wrapping_sub(numbers[*way]));
+        let way = (0..WAYS).max_by_key(age).unwrap_or(0);
+        marks[way] = mark;
+        numbers[way] = number;
     }
 }
 
@@ -270,25 +272,30 @@ pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// A line's place and mark. Whoever makes lines collide makes them be sent as they are, no more.
+/// A field's set and mark, from the lengths, the name's end, and the value's beginning, middle and end: what differs
+/// elsewhere meets the same mark, is told apart by comparing, and at worst is sent as it is.
 #[inline]
-fn hash(text: &[u8]) -> (usize, u32) {
+fn hash(name: &[u8], value: &[u8]) -> (usize, u32) {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut hash = text.len() as u64;
-    let mut add = |word: u64| hash = (hash ^ word).wrapping_mul(ODD).rotate_left(29);
-    let mut rest = text;
-    while let Some((word, more)) = rest.split_first_chunk::<8>() {
-        add(u64::from_le_bytes(*word));
-        rest = more;
+    let mix = |hash: u64, word: u64| (hash.rotate_left(29) ^ word).wrapping_mul(ODD);
+    let mut hash = mix((name.len() as u64) << 32 | value.len() as u64, ends(name).1);
+    let (first, last) = ends(value);
+    if value.len() > 16 {
+        let middle = value.get(value.len() / 2 - 4..).and_then(<[u8]>::first_chunk);
+        hash = mix(hash, u64::from_le_bytes(*middle.unwrap_or(&[0; 8])));
     }
-    // The last eight bytes, some of them for the second time.
-    if let Some(word) = text.last_chunk::<8>() {
-        add(u64::from_le_bytes(*word));
-    } else {
-        rest.iter().for_each(|&byte| add(u64::from(byte)));
+    hash = mix(mix(hash, first), last);
+    // The upper half is mixed best; zero is no mark.
+    ((hash >> 58) as usize, (hash >> 24) as u32 | 1)
+}
+
+/// The first and the last eight bytes, all bytes of what is shorter.
+#[inline]
+fn ends(text: &[u8]) -> (u64, u64) {
+    match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (0, text.iter().fold(0, |word, &byte| word << 8 | u64::from(byte))),
     }
-    let hash = hash.wrapping_mul(ODD);
-    ((hash >> 56) as usize, (hash >> 20) as u32)
 }
 
 #[cfg(test)]

@@ -11,18 +11,21 @@ use super::table::Line;
 /// Entries of the static table: dynamic indices follow.
 pub(super) const COUNT: usize = 61;
 
+/// The first entries are pseudo-headers.
+pub(super) const PSEUDO: usize = 14;
+
 /// Whether a line of that kind may have an empty value.
 const fn takes_nothing(kind: Kind, known: Known) -> bool {
-    matches!(kind, Kind::Field | Kind::Cookie) && !matches!(known, Known::ContentLength | Known::Host)
+    matches!(kind, Kind::Field | Kind::Cookie) && !matches!(known, Known::ContentLength)
 }
 
 /// One entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fixed {
+pub(crate) struct Fixed {
     /// `name: value CR LF`.
     pub(super) text: &'static [u8],
     /// What it is.
-    pub(super) line: Line,
+    pub(crate) line: Line,
 }
 
 macro_rules! fixed {
@@ -111,6 +114,12 @@ impl Fixed {
     /// Its name.
     pub(super) fn name(&self) -> &'static [u8] {
         self.text.get(..self.line.name as usize).unwrap_or(&[])
+    }
+
+    /// Its value.
+    #[inline]
+    pub(crate) fn value(&self) -> &'static [u8] {
+        self.text.get(self.line.name as usize + 2..self.text.len() - 2).unwrap_or(&[])
     }
 }
 

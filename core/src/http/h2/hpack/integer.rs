@@ -4,24 +4,24 @@
 //!
 //! HOT: no allocation while the buffer has room.
 
-/// Reads the integer whose prefix is the lower `bits` bits of the byte at `*at`; `None` when it does not end
-/// or is too great. `*at` moves behind it.
+/// Reads the integer whose prefix is the lower `bits` bits of the first byte; `None` when it does not end or is
+/// too great. `bytes` moves behind it.
 #[inline]
-pub(super) fn read(bytes: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
+pub(super) fn read(bytes: &mut &[u8], bits: u32) -> Option<usize> {
+    let (&first, rest) = bytes.split_first()?;
     let mask = u8::MAX >> (8 - bits);
-    let prefix = bytes.get(*at)? & mask;
-    *at += 1;
-    if prefix < mask {
-        return Some(usize::from(prefix));
+    *bytes = rest;
+    if first & mask < mask {
+        return Some(usize::from(first & mask));
     }
-    read_rest(bytes, at, usize::from(mask))
+    read_rest(bytes, usize::from(mask))
 }
 
-fn read_rest(bytes: &[u8], at: &mut usize, prefix: usize) -> Option<usize> {
+fn read_rest(bytes: &mut &[u8], prefix: usize) -> Option<usize> {
     let mut value = prefix;
     for shift in [0, 7, 14, 21] {
-        let byte = *bytes.get(*at)?;
-        *at += 1;
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
         value += usize::from(byte & 0x7F) << shift;
         if byte & 0x80 == 0 {
             return Some(value);
@@ -56,11 +56,11 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, 0, bits, value);
         assert_eq!(out, bytes);
-        let mut at = 0;
-        assert_eq!(read(bytes, &mut at, bits), Some(value));
-        assert_eq!(at, bytes.len());
+        let mut rest = bytes;
+        assert_eq!(read(&mut rest, bits), Some(value));
+        assert!(rest.is_empty());
         for cut in 0..bytes.len() {
-            assert_eq!(read(&bytes[..cut], &mut 0, bits), None, "the first {cut} bytes of {value}");
+            assert_eq!(read(&mut &bytes[..cut], bits), None, "the first {cut} bytes of {value}");
         }
     }
 
@@ -83,8 +83,9 @@ mod tests {
 
     #[test]
     fn without_end() {
-        for bytes in [&[127, 255, 255, 255, 255, 0][..], &[127, 128, 128, 128, 128, 0], &[127, 128, 128]] {
-            assert_eq!(read(bytes, &mut 0, 7), None, "{bytes:?}");
+        for mut bytes in [&[127, 255, 255, 255, 255, 0][..], &[127, 128, 128, 128, 128, 0], &[127, 128, 128]]
+        {
+            assert_eq!(read(&mut bytes, 7), None);
         }
     }
 }

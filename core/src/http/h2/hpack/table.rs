@@ -60,14 +60,11 @@ impl Line {
 struct Entry {
     /// Where the line begins, counted from the first line ever; wraps.
     start: u32,
-    /// What [`Table::insert`] was given.
-    mark: u32,
     line: Line,
 }
 
 const NO_ENTRY: Entry = Entry {
     start: 0,
-    mark: 0,
     line: Line { name: 0, value: 0, kind: Kind::Malformed, known: Known::Other, valid: false },
 };
 
@@ -127,43 +124,46 @@ impl Table {
         if place >= self.count as usize {
             return None;
         }
-        let (line, _, text) = self.numbered(self.next.wrapping_sub(1 + place as u32))?;
-        Some((line, text))
+        self.numbered(self.next.wrapping_sub(1 + place as u32))
     }
 
-    /// The entry of that number: its line, its mark, its text.
+    /// The line of that number, and its text.
     #[inline]
-    fn numbered(&self, number: u32) -> Option<(Line, u32, &[u8])> {
+    fn numbered(&self, number: u32) -> Option<(Line, &[u8])> {
         let mask = self.entries.len().wrapping_sub(1);
         let entry = self.entries.get(number as usize & mask)?;
         let start = entry.start.wrapping_sub(self.base) as usize;
-        Some((entry.line, entry.mark, self.bytes.get(start..start + entry.line.len())?))
+        Some((entry.line, self.bytes.get(start..start + entry.line.len())?))
     }
 
-    /// The place of the entry of that number, if it is kept and has this mark and text.
+    /// The place of the entry of that number, if it is kept and has this name and value.
     #[inline]
-    pub(super) fn place_of(&self, number: u32, mark: u32, text: &[u8]) -> Option<usize> {
+    pub(super) fn place_of(&self, number: u32, name: &[u8], value: &[u8]) -> Option<usize> {
         let place = self.next.wrapping_sub(number).wrapping_sub(1);
         if place >= self.count {
             return None;
         }
-        let (_, have, kept) = self.numbered(number)?;
-        (have == mark && kept == text).then_some(place as usize)
+        let (line, text) = self.numbered(number)?;
+        if (line.name as usize != name.len()) | (line.value as usize != value.len()) {
+            return None;
+        }
+        let kept = text.get(..name.len())? == name && text.get(name.len() + 2..text.len() - 2)? == value;
+        kept.then_some(place as usize)
     }
 
     /// Adds a line, for which the oldest ones go; one that is beyond the maximum empties the table (RFC 7541
-    /// section 4.4). `text` is the line's. Returns its number if it was kept.
+    /// section 4.4). `parts` are the line's text. Returns its number if it was kept.
     #[inline]
-    pub(super) fn insert(&mut self, line: Line, mark: u32, text: &[u8]) -> Option<u32> {
-        debug_assert_eq!(line.len(), text.len());
+    pub(super) fn insert<const N: usize>(&mut self, line: Line, parts: [&[u8]; N]) -> Option<u32> {
+        debug_assert_eq!(line.len(), parts.iter().map(|part| part.len()).sum::<usize>());
         let size = line.size();
         if size > self.max {
             self.evict(0);
             return None;
         }
         self.evict(self.max - size);
-        if self.bytes.capacity() - self.bytes.len() < text.len() {
-            self.make_room(text.len());
+        if self.bytes.capacity() - self.bytes.len() < line.len() {
+            self.make_room(line.len());
         }
         if self.count as usize == self.entries.len() {
             self.more_entries();
@@ -171,9 +171,11 @@ impl Table {
         let number = self.next;
         let mask = self.entries.len().wrapping_sub(1);
         if let Some(slot) = self.entries.get_mut(number as usize & mask) {
-            *slot = Entry { start: self.base.wrapping_add(self.bytes.len() as u32), mark, line };
+            *slot = Entry { start: self.base.wrapping_add(self.bytes.len() as u32), line };
         }
-        self.bytes.extend_from_slice(text);
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
         self.next = number.wrapping_add(1);
         self.count += 1;
         self.size += size;
@@ -214,6 +216,7 @@ impl Table {
     #[cold]
     fn more_entries(&mut self) {
         let length = (self.entries.len() * 2).max(16);
+        // ALLOC: until there are as many as the table can hold.
         let mut entries = vec![NO_ENTRY; length];
         for place in 0..self.count {
             let number = self.next.wrapping_sub(1 + place) as usize;

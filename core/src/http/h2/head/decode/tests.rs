@@ -340,6 +340,7 @@ fn responses() {
         (":status: 204\ncontent-length: 0\n", true, Method::Get, Framing::None, None),
         (":status: 200\n", false, Method::Connect, Framing::None, None),
         (":status: 103\nlink: a\n", false, Method::Get, Framing::None, None),
+        (":status: 200\nhost: a b\nhost: c\n", true, Method::Get, Framing::Length(0), None),
         (":status: 799\ncookie: a\ncookie: b\n", true, Method::Get, Framing::Length(0), None),
     ] {
         let (_, head) = response(lines, end, method).unwrap();

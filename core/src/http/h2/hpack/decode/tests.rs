@@ -6,7 +6,7 @@ use super::*;
 fn read(decoder: &mut Decoder, block: &[u8], room: usize) -> Result<(String, usize), Broken> {
     let mut text = Vec::new();
     let mut beyond = 0;
-    let mut block = Block::new(block);
+    let mut block = decoder.begin(block)?;
     while let Some(got) = decoder.next(&mut block, &mut text, room)? {
         beyond += usize::from(!got.written);
     }
@@ -227,7 +227,8 @@ fn never_to_be_compressed() {
     let mut decoder = Decoder::new();
     for (first, sensitive) in [(0x10, true), (0x00, false), (0x40, false)] {
         let block = [first, 1, b'a', 1, b'b'];
-        let got = decoder.next(&mut Block::new(&block), &mut Vec::new(), 100).unwrap().unwrap();
+        let mut block = decoder.begin(&block).unwrap();
+        let got = decoder.next(&mut block, &mut Vec::new(), 100).unwrap().unwrap();
         assert_eq!(got.sensitive, sensitive, "{first:x}");
     }
 }

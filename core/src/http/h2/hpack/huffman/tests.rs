@@ -96,10 +96,10 @@ fn every_pair_of_symbols_at_every_distance_from_the_end() {
 
 #[test]
 fn padding() {
-    assert_eq!(decoded(&[0b00000_111]), Ok(b"0".to_vec()));
-    assert_eq!(decoded(&[0b00000_110]), Err(Broken), "padding is ones");
-    assert_eq!(decoded(&[0b00000_000]), Err(Broken), "half a symbol");
-    assert_eq!(decoded(&[0b00000_111, 0xFF]), Err(Broken), "eight bits and more of padding");
+    assert_eq!(decoded(&[0b0000_0111]), Ok(b"0".to_vec()));
+    assert_eq!(decoded(&[0b0000_0110]), Err(Broken), "padding is ones");
+    assert_eq!(decoded(&[0b0000_0000]), Err(Broken), "half a symbol");
+    assert_eq!(decoded(&[0b0000_0111, 0xFF]), Err(Broken), "eight bits and more of padding");
     assert_eq!(decoded(&[0xFF]), Err(Broken), "nothing but a byte of padding");
     // '&' has eight bits.
     assert_eq!(decoded(&[0b1111_1000]), Ok(b"&".to_vec()));

@@ -14,6 +14,12 @@ fn line(name: usize, value: usize) -> (Line, Vec<u8>) {
     (line, text)
 }
 
+/// A line's name and value.
+fn parts(text: &[u8]) -> (&[u8], &[u8]) {
+    let colon = text.iter().position(|&byte| byte == b':').unwrap();
+    (&text[..colon], &text[colon + 2..text.len() - 2])
+}
+
 #[test]
 fn it_is_a_bounded_list() {
     for seed in 0..20 {
@@ -21,10 +27,8 @@ fn it_is_a_bounded_list() {
         let limit = 64 + rng.below(8_000) as usize;
         let mut table = Table::new(limit);
         let mut max = limit;
-        let mut list: VecDeque<(Line, u32, Vec<u8>)> = VecDeque::new();
-        let size = |list: &VecDeque<(Line, u32, Vec<u8>)>| {
-            list.iter().map(|(line, _, _)| line.size()).sum::<usize>()
-        };
+        let mut list: VecDeque<(Line, Vec<u8>)> = VecDeque::new();
+        let size = |list: &VecDeque<(Line, Vec<u8>)>| list.iter().map(|(line, _)| line.size()).sum::<usize>();
         for step in 0..2_000 {
             if rng.below(100) == 0 {
                 max = rng.below(limit as u64 + 1) as usize;
@@ -32,24 +36,25 @@ fn it_is_a_bounded_list() {
             } else {
                 let wide = if rng.below(20) == 0 { limit as u64 } else { 60 };
                 let (line, mut text) = line(1 + rng.below(20) as usize, rng.below(wide) as usize);
-                text[0] = step as u8;
-                let number = table.insert(line, step, &text);
+                text[0] = b'0' + (step % 10) as u8;
+                let number = table.insert(line, [&text]);
                 assert_eq!(number.is_some(), line.size() <= max);
-                list.push_front((line, step, text));
+                list.push_front((line, text));
             }
             while size(&list) > max {
                 list.pop_back();
             }
             assert_eq!((table.count(), table.size()), (list.len(), size(&list)), "seed {seed}, step {step}");
-            for (place, (line, mark, text)) in list.iter().enumerate() {
+            for (place, (line, text)) in list.iter().enumerate() {
                 assert_eq!(table.at(place), Some((*line, text.as_slice())), "seed {seed}, step {step}");
                 let number = table.next.wrapping_sub(1 + place as u32);
-                assert_eq!(table.place_of(number, *mark, text), Some(place));
-                assert_eq!(table.place_of(number, mark + 1, text), None);
+                let (name, value) = parts(text);
+                assert_eq!(table.place_of(number, name, value), Some(place));
+                assert_eq!(table.place_of(number, &name[1..], value), None);
             }
             assert_eq!(table.at(list.len()), None);
-            assert_eq!(table.place_of(table.next, 0, b""), None);
-            assert_eq!(table.place_of(table.next.wrapping_sub(1 + list.len() as u32), 0, b""), None);
+            assert_eq!(table.place_of(table.next, b"", b""), None);
+            assert_eq!(table.place_of(table.next.wrapping_sub(1 + list.len() as u32), b"", b""), None);
             assert!(table.bytes.capacity() <= 2 * limit, "{} of {limit}", table.bytes.capacity());
         }
     }
@@ -62,9 +67,10 @@ fn numbers_and_places_wrap() {
     table.base = u32::MAX - 50;
     for step in 0..20_u32 {
         let (line, mut text) = line(4, 4);
-        text[0] = step as u8;
-        let number = table.insert(line, step, &text).unwrap();
-        assert_eq!(table.place_of(number, step, &text), Some(0));
+        text[0] = b'0' + (step % 10) as u8;
+        let number = table.insert(line, [&text]).unwrap();
+        let (name, value) = parts(&text);
+        assert_eq!(table.place_of(number, name, value), Some(0));
         assert_eq!(table.at(0), Some((line, text.as_slice())));
     }
     assert_eq!(table.count(), 5);
@@ -77,7 +83,7 @@ fn memory_stays_once_it_has_grown() {
     let mut fill = |table: &mut Table| {
         for _ in 0..5_000 {
             let (line, text) = line(10, rng.below(60) as usize);
-            table.insert(line, 0, &text);
+            table.insert(line, [&text]);
         }
         table.memory()
     };
