@@ -89,7 +89,8 @@ impl Connection {
     }
 
     /// Appends the head of one DATA frame for the first of `length` bytes, and says how many of them the caller must
-    /// put behind it, from wherever they are. Otherwise as [`Connection::send_data`].
+    /// put behind it, from wherever they are. What is left is asked for again, until that is nothing, or 0 is the answer:
+    /// then there is no window, and [`Event::Writable`] will come.
     #[inline]
     pub fn send_data_head(&mut self, key: Key, out: &mut Vec<u8>, length: usize, end: bool) -> Sent {
         let connection = self.send.bytes();
