@@ -46,6 +46,7 @@ mod reuse;
 mod routing;
 mod sni_routes;
 mod tcp_pass;
+mod tcp_tls;
 mod timeouts;
 mod tls;
 mod tls_example;

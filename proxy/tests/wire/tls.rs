@@ -164,7 +164,11 @@ pub(crate) struct Said(pub(crate) u16, pub(crate) String);
 impl Secure {
     /// Connects and shakes hands; fails as the handshake does (with TLS 1.3 a refusal comes with the first answer).
     pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?, config, name)
+    }
+
+    /// Shakes hands on a connection on which something else was said before.
+    pub(crate) fn over(stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
