@@ -186,6 +186,8 @@ impl Session {
             }
             Rest::Warm(since) if fired => {
                 self.rest.set(Rest::Cold(since));
+                self.machine.borrow_mut().shrink();
+                self.streams.borrow_mut().shrink();
                 self.lease.wake_at(Lane::Read, since.after(self.settings.idle));
             }
             Rest::Cold(_) if fired && self.leaving.get() => return Some(Stop::Over),

@@ -30,6 +30,7 @@ mod drain;
 mod duplex;
 mod endurance;
 mod framing;
+mod h2_costs;
 mod h2_peer;
 mod h2_placement;
 mod heads;

@@ -156,6 +156,7 @@ async fn exchange(
         fallback_host: b"",
         upgrade: None,
         client_cert: ClientCert::default(),
+        grpc_timeout: None,
     };
     let (edits, framing) = (HeaderEdits::default(), Framing::Chunked);
     let opened = stream.open(Method::Post, false, |encoder, out| {
