@@ -5,8 +5,6 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::grpc::status::Code;
-use pinion_core::http::grpc::{self, Kind};
 use pinion_core::http::h1::encode::encode_own;
 use pinion_core::http::h2;
 use pinion_core::route::DirectResponse;
@@ -75,9 +73,7 @@ async fn own(
     let Some(length) = length else {
         return false;
     };
-    // What a gRPC client is told is in a head of its own.
-    let told = call.stream.is_some() && call.grpc == Some(Kind::Grpc) && call.story.fault.is_some();
-    call.story.status = if told { 200 } else { status };
+    call.story.status = status;
     call.story.bytes_out = if head_request { 0 } else { body.len() as u64 };
     call.connection.view.stats.sent_bytes.add(length as u64);
     true
@@ -113,11 +109,6 @@ async fn on_stream(
     body: &[u8],
     head_request: bool,
 ) -> Option<usize> {
-    if call.grpc == Some(Kind::Grpc)
-        && let Some(fault) = call.story.fault
-    {
-        return grpc_status(stream, fault);
-    }
     let content = if head_request { &[][..] } else { body };
     let sent = stream.send_head(content.is_empty(), |encoder, out| {
         h2::head::encode_own(encoder, out, status, fields, body.len() as u64);
@@ -139,17 +130,6 @@ async fn on_stream(
     .await;
     lease.disarm(Lane::Write);
     sent.ok().map(|()| content.len())
-}
-
-/// Answers a gRPC client, which looks for the status of its call in the head or the trailers.
-fn grpc_status(stream: &Stream, fault: Fault) -> Option<usize> {
-    let sent = stream.send_head(true, |encoder, out| {
-        let content_type = grpc::answer::content_type(Kind::Grpc, b"");
-        // Reasons are plain text that needs no encoding.
-        let reason = fault.row().reason.as_bytes();
-        grpc::answer::encode(encoder, out, content_type, Code::of_fault(fault), reason, &[]);
-    });
-    sent.ok().map(|()| 0)
 }
 
 /// Answers a client when the shard is out of buffers.

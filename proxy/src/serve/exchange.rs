@@ -80,7 +80,7 @@ pub(crate) async fn proxy(
     call.story.cluster = Some(cluster.clone());
     let began = clock::now();
     call.story.ledger.stamp(Phase::Route, began);
-    let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout)).min(call.deadline);
+    let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.

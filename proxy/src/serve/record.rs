@@ -38,11 +38,6 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    /// When the request's first byte was there.
-    pub(crate) const fn began(&self) -> Instant {
-        self.began
-    }
-
     pub(crate) fn begin(began: Instant) -> Self {
         Story {
             began,

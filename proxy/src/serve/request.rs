@@ -11,7 +11,6 @@
 use std::cell::{Cell, RefCell};
 
 use pinion_core::fault::{After, Fault};
-use pinion_core::http::grpc::{self, Kind};
 use pinion_core::http::h1::body::{BodyReader, Emit};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
 use pinion_core::http::{Framing, HeadView, Method, Normalised, RequestHead, normalize_host, normalize_path};
@@ -58,10 +57,6 @@ pub(crate) struct Call<'a> {
     /// What came behind a streamed body: the beginning of the next request.
     pub(crate) leftover: Option<Buffer>,
     pub(crate) story: Story,
-    /// What kind of gRPC it is, if it is any.
-    pub(crate) grpc: Option<Kind>,
-    /// When its caller gives up (`grpc-timeout`).
-    pub(crate) deadline: Instant,
     /// Our own answer leaves the connection open.
     pub(crate) keep: bool,
 }
@@ -141,9 +136,6 @@ pub(crate) async fn attend<'t>(
 ) -> Result<(), Fault> {
     trip.path.clear();
     let head = &trip.head;
-    if call.stream.is_some() {
-        note_grpc(call, head);
-    }
     take_body(call, head)?;
     // normalise
     let bytes = head.bytes(call.inbuf.unread());
@@ -185,17 +177,6 @@ pub(crate) async fn attend<'t>(
         }
     };
     exchange::proxy(call, trip, route, cluster).await
-}
-
-/// Notes whether it is gRPC, and how long its caller waits.
-fn note_grpc(call: &mut Call<'_>, head: &RequestHead) {
-    let bytes = head.bytes(call.inbuf.unread());
-    call.grpc = Kind::of_fields(bytes, &head.fields);
-    if call.grpc == Some(Kind::Grpc)
-        && let Some(timeout) = grpc::timeout::of_fields(bytes, &head.fields)
-    {
-        call.deadline = call.story.began().after(timeout);
-    }
 }
 
 /// Takes what is here of the body. It stays behind the head, so that it can be sent more than once.
@@ -257,8 +238,6 @@ impl<'a> Call<'a> {
             content_in: Cell::new(0),
             leftover: None,
             story: Story::begin(began),
-            grpc: None,
-            deadline: Instant::NEVER,
             keep: false,
         }
     }
