@@ -81,6 +81,7 @@ pub(crate) async fn proxy(
     let began = clock::now();
     call.story.ledger.stamp(Phase::Route, began);
     let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
+    let until = call.story.grpc.as_mut().map_or(until, |grpc| grpc.begin(began, until));
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
@@ -157,6 +158,11 @@ async fn attempt(
     call.story.reused = link.is_reused();
     call.story.endpoint = Some(endpoint.clone());
     endpoint.stats.requests_total.inc();
+    if matches!(link, Link::Http1(_)) && call.story.grpc.is_some_and(|grpc| grpc.is_translated()) {
+        // Without HTTP/2 there are no trailers that could be relied upon.
+        pool::release(call.shard, want.cluster, link, true, call.story.ledger.last());
+        return Err(Failed::Fault(Fault::MethodUnsupported, Some(place)));
+    }
     let result = match (call.stream, link) {
         (None, Link::Http1(upstream)) => alone(call, trip, route, want, upstream, may_retry_status).await,
         (Some(_), Link::Http2(_)) if trip.head.method == Method::Connect => {

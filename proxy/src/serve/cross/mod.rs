@@ -18,7 +18,7 @@
 mod back;
 mod down;
 mod origin;
-mod part;
+pub(super) mod part;
 mod sink;
 mod source;
 pub(super) mod switch;
