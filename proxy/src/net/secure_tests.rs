@@ -315,7 +315,12 @@ fn closing_says_so_and_resetting_does_not() {
             crate::net::send::cut(&socket);
             drop(socket);
             assert_eq!(end_of(&mut peer).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "cut is cut");
+
+            let (socket, _peer) = accepted(&shard, driver, made(), Ktls::Off).await;
+            socket.shut(rustix::net::Shutdown::Read);
+            assert_eq!(socket.recv(small(&shard)).await.0.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         }
+        assert_eq!(shard.stats.tls.truncated.get(), 0, "all of it was this side's doing");
     }
     on_each(test);
 }
@@ -772,7 +777,8 @@ fn an_idle_connection_holds_its_session_and_nothing_else() {
             drop(all);
         }
     }
-    println!("a session has {} bytes of its own, beside the library's", size_of::<Session>());
+    let library = size_of::<rustls::server::UnbufferedServerConnection>();
+    println!("a session has {} bytes of its own beside the library's {library}", size_of::<Session>());
     assert!(size_of::<Session>() <= 256);
     on_each(test);
 }

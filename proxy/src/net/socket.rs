@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use rustix::io::Errno;
+use rustix::net::Shutdown;
 
 use super::epoll::{Epoll, Watched};
 use super::raw::{RawReceive, RawSend};
@@ -174,6 +175,16 @@ impl Socket {
         }))
     }
 
+    /// Ends one direction or both, by the will of this side: what is in flight ends by itself. With TLS nothing is
+    /// said of it.
+    pub(crate) fn shut(&self, how: Shutdown) {
+        if let Some(session) = self.session() {
+            session.cut();
+        }
+        // Fails only when the peer is gone already.
+        let _ = rustix::net::shutdown(self, how);
+    }
+
     pub(super) fn driven(&self) -> &Driven {
         &self.0.driven
     }
@@ -194,23 +205,23 @@ impl Socket {
         self.session().is_none_or(Session::may_splice)
     }
 
-    /// Waits until a receive would not block: with TLS until there is plaintext, the end or an error. Dropping the future loses nothing.
+    /// Waits until a receive would not block: with TLS until there is plaintext, the end or an error. Dropping the
+    /// future loses nothing.
     ///
     /// # Errors
     ///
     /// When the driver can't wait for it.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        loop {
-            if let Some(session) = self.session()
-                && session.fill(self)
-            {
-                return Ok(());
-            }
+        let Some(session) = self.session() else {
+            return self.ready(false).await;
+        };
+        while !session.is_ready() {
             self.ready(false).await?;
-            if self.session().is_none() {
-                return Ok(());
+            if session.fill(self) {
+                break;
             }
         }
+        Ok(())
     }
 
     /// Waits until a send would not block. Dropping the future loses nothing.

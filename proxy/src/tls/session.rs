@@ -92,6 +92,8 @@ pub(crate) struct Session {
     moved: Cell<u64>,
     /// A receive is in flight.
     reading: Cell<bool>,
+    /// This side has ended the connection itself.
+    cut: Cell<bool>,
     place: Cell<TlsPlace>,
     facts: Arc<TlsFacts>,
     shard: Rc<TlsShard>,
@@ -149,6 +151,7 @@ impl Session {
             unsettled: Cell::new(false),
             moved: Cell::new(0),
             reading: Cell::new(false),
+            cut: Cell::new(false),
             place: Cell::new(place),
             facts,
             shard: shard.clone(),
@@ -255,13 +258,20 @@ impl Session {
         if self.end.get() == End::None {
             match &error {
                 None => {
-                    self.shard.stats.tls.truncated.inc();
+                    if !self.cut.get() {
+                        self.shard.stats.tls.truncated.inc();
+                    }
                     self.end.set(End::Truncated);
                 }
                 Some(error) => self.end.set(End::Failed(error.kind())),
             }
         }
         error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// The end that comes next is this side's doing, and nobody's fault.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
     }
 
     fn fail(&self, kind: io::ErrorKind) {
