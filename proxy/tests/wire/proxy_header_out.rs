@@ -111,7 +111,7 @@ fn what_came_in_goes_out() {
         ("\"v2\"", cut(&[0..17, 22..40])),
         ("{ version = \"v2\", values = [] }", V4.to_vec()),
         ("{ version = \"v2\", values = [\"unique-id\", \"alpn\"] }", cut(&[0..5, 17..22])),
-        ("{ version = \"v2\", values = [\"tls\"] }", cut(&[22..40])),
+        ("{ version = \"v2\", values = [\"tls\"] }", [&V4[..], &values[22..40]].concat()),
     ] {
         on_tcp(
             |driver| {
