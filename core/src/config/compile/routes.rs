@@ -10,9 +10,10 @@ use super::conditions::{self, Named};
 use super::edits::{self, Head};
 use super::names::Names;
 use super::{positive, streams, unique_name, within};
+use crate::http::grpc::Methods;
 use crate::id::{ClusterIndex, ListenerIndex, RouteId, RouteIndex};
-use crate::limits::RETRY_ATTEMPTS_MAX;
-use crate::route::{Action, Conflict, HostMatch, Retry, RetryOn, Route, RouteSpec, Split, conflicts};
+use crate::limits::{GRPC_METHODS_MAX, RETRY_ATTEMPTS_MAX};
+use crate::route::{Action, Conflict, Grpc, HostMatch, Retry, RetryOn, Route, RouteSpec, Split, conflicts};
 
 /// The routes that could be compiled, in the order written.
 pub(super) fn compile(document: &Document, problems: &mut Problems) -> Vec<RouteSpec> {
@@ -64,6 +65,7 @@ fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Proble
     let action = action(section, names, false, problems);
     let timeout = route.timeout.as_ref().map(|timeout| positive(timeout, "timeout", problems));
     let retry = route.retry.as_ref().map(|retry| self::retry(&retry.value, 1, problems));
+    let grpc = grpc(&route.grpc, problems);
     let request_headers = edits::edits(&route.request_headers, Head::Request, problems);
     let response_headers = edits::edits(&route.response_headers, Head::Response, problems);
     let lists_connect =
@@ -92,6 +94,7 @@ fn one(section: &At<schema::Route>, names: &mut Names<'_>, problems: &mut Proble
             connect: route.connect.value,
             timeout,
             retry,
+            grpc,
             request_headers,
             response_headers,
         },
@@ -213,6 +216,27 @@ fn split(
     Split::new(parts)
 }
 
+/// What a route does for gRPC.
+fn grpc(section: &schema::Grpc, problems: &mut Problems) -> Grpc {
+    let names = section.methods.iter().flat_map(|methods| &methods.value);
+    let mut methods: Vec<Box<str>> = Vec::new();
+    for name in names {
+        if !Methods::check(&name.value) {
+            problems
+                .error(name.span.clone(), "not a method of a service")
+                .suggest("write it as the path has it, without the first slash: \"package.Service/Method\"");
+        } else if methods.iter().any(|earlier| **earlier == *name.value) {
+            problems.error(name.span.clone(), "this method is in the list twice");
+        } else {
+            methods.push(name.value.as_str().into());
+        }
+    }
+    if let Some(list) = section.methods.as_ref().filter(|list| list.value.len() > GRPC_METHODS_MAX) {
+        problems.error(list.span.clone(), format!("more than {GRPC_METHODS_MAX} methods of one route"));
+    }
+    Grpc { web: section.web.value, methods: Methods::new(methods) }
+}
+
 /// When a route tries again: at least `least` times.
 pub(super) fn retry(section: &schema::Retry, least: u32, problems: &mut Problems) -> Retry {
     within(&section.attempts, least, RETRY_ATTEMPTS_MAX, "attempts", problems);
@@ -231,6 +255,7 @@ pub(super) fn retry(section: &schema::Retry, least: u32, problems: &mut Problems
                     .suggest("add `retriable_status_codes = [409]`");
             }
             RetryCondition::StatusCodes => {}
+            RetryCondition::Grpc(code) => on.grpc.add(code),
         }
     }
     if section.on.value.is_empty() && !section.on.damaged && codes.is_none() {
