@@ -148,8 +148,11 @@ async fn on_stream(
     sent.ok().map(|()| content.len())
 }
 
-/// Answers a client when the shard is out of buffers.
+/// Answers a client when the shard is out of buffers. One with TLS sees the end: sealing takes a buffer, too.
 pub(crate) fn without_memory(connection: &Downstream) {
+    if connection.socket.session().is_some() {
+        return;
+    }
     let row = Fault::MemoryLimit.row();
     // ALLOC: outside the pool, and only when that has run out.
     let mut out = Vec::with_capacity(256);

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 mod cross;
 pub(crate) mod downstream;
 pub(crate) mod exchange;
+mod forward;
 pub(crate) mod grpc;
 mod head;
 pub(crate) mod http2;

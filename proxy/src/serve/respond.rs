@@ -25,7 +25,7 @@ use pinion_core::route::Route;
 use pinion_core::telemetry::{Direction, Phase};
 
 use super::downstream::Downstream;
-use super::exchange::HEAD_ROOM;
+use super::forward::HEAD_ROOM;
 use super::record::Story;
 use super::relay::{SPLICE_BYTES_MIN, splice_down};
 use super::tunnel;

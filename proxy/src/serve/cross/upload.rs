@@ -11,7 +11,7 @@ use pinion_core::http::h2;
 use pinion_core::route::Route;
 
 use super::super::downstream::Downstream;
-use super::super::exchange::{encode, forwarding};
+use super::super::forward::{encode, forwarding};
 use super::super::grpc;
 use super::super::request::Call;
 use super::super::trip::Trip;
