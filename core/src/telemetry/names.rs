@@ -200,7 +200,10 @@ mod tests {
             assert!(names.insert(name), "{name} twice");
             assert!(names.insert(family.base()) || family.base() == name, "{name}: base taken");
             assert!(name.starts_with("pinion_") || name.starts_with("process_"), "{name}");
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{name}"
+            );
             assert_eq!(name.ends_with("_total"), family.kind == Kind::Counter, "{name}");
             assert_eq!(name.ends_with("_info"), family.kind == Kind::Info, "{name}");
             for suffix in ["_bucket", "_count", "_sum", "_created"] {

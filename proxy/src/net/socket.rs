@@ -111,6 +111,11 @@ impl Socket {
         self.receive(buffer, true)
     }
 
+    /// Like [`Socket::recv`] for bytes that are only thrown away: of a connection in TLS its records, unopened.
+    pub(crate) fn recv_refuse(&self, buffer: Buffer) -> Receive {
+        Receive(Receiving::Plain(self.raw_receive(buffer, false)))
+    }
+
     fn receive(&self, buffer: Buffer, later: bool) -> Receive {
         Receive(match self.session() {
             None => Receiving::Plain(self.raw_receive(buffer, later)),

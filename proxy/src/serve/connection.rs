@@ -344,7 +344,8 @@ async fn linger(shard: &Shard, connection: &Downstream, mut buffer: Buffer) {
     let mut thrown = 0;
     while thrown < LINGER_BYTES {
         buffer.clear();
-        let (result, back) = connection.socket.recv(buffer).await;
+        // Part of a record may be gone with a receive that was given up: what comes can't be opened any more.
+        let (result, back) = connection.socket.recv_refuse(buffer).await;
         buffer = back;
         match result {
             Ok(1..) => thrown += buffer.unread().len(),

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 mod cross;
 pub(crate) mod downstream;
 pub(crate) mod exchange;
+mod forward;
 pub(crate) mod head;
 pub(crate) mod http2;
 pub(crate) mod listen;

@@ -38,6 +38,11 @@ pub(crate) struct Story {
 }
 
 impl Story {
+    /// When the request's first byte was there.
+    pub(crate) const fn began(&self) -> Instant {
+        self.began
+    }
+
     pub(crate) fn begin(began: Instant) -> Self {
         Story {
             began,

@@ -21,10 +21,10 @@ use pinion_core::telemetry::stats::{CLASS_LABELS, Classes, Direction, ShardStats
 
 use super::collect::{Collected, Named};
 use super::quantile::buckets;
-use crate::tls::store::Report;
 
 mod http2;
 mod tls;
+mod tls_files;
 
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub(crate) fn render(collected: &Collected<'_>, format: Format) -> String {
     shards(&mut page, &collected.shards);
     http2::http2(&mut page, &collected.shards);
     log(&mut page, collected);
-    tls(&mut page, &collected.tls);
+    tls_files::tls_files(&mut page, &collected.tls);
     tls::tls(&mut page, &collected.shards);
     process(&mut page, collected);
     if format == Format::OpenMetrics {
@@ -226,36 +226,6 @@ fn log(page: &mut Page, collected: &Collected<'_>) {
         page.sample(&names::LOG_DROPPED, &["write_failed"], log.lost.get());
         page.single(&names::LOG_WRITTEN, &[], log.written.get());
         page.single(&names::LOG_WRITE_ERRORS, &[], log.errors.get());
-    }
-}
-
-fn tls(page: &mut Page, parts: &[Report]) {
-    if parts.is_empty() {
-        return;
-    }
-    let family = &names::TLS_CERTIFICATE_EXPIRY;
-    page.head(family);
-    for part in parts {
-        for expiry in &part.expiries {
-            let file = expiry.path.to_string_lossy();
-            page.sample(family, &[part.kind, &part.name, &file], expiry.not_after);
-        }
-    }
-    let family = &names::TLS_RELOADS;
-    page.head(family);
-    for part in parts {
-        page.sample(family, &[part.kind, &part.name, "success"], part.successes);
-        page.sample(family, &[part.kind, &part.name, "failure"], part.failures);
-    }
-    let family = &names::TLS_LAST_RELOAD_SUCCESSFUL;
-    page.head(family);
-    for part in parts {
-        page.sample(family, &[part.kind, &part.name], u64::from(part.is_current));
-    }
-    let family = &names::LISTENER_TLS_HANDSHAKES_ACTIVE;
-    page.head(family);
-    for part in parts.iter().filter(|part| part.kind == "listener") {
-        page.sample(family, &[&part.name], part.handshakes);
     }
 }
 
