@@ -12,6 +12,7 @@
 //! Not here: sockets, buffers, deadlines.
 
 pub mod edits;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod head;

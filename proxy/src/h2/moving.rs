@@ -172,10 +172,15 @@ impl Session {
         moving.patience.set((patience * 2).min(RETRY_TIME_MAX));
     }
 
-    /// What it did since the last time it was asked, see [`Session::work`].
-    pub(super) fn work_since_last(&self) -> u64 {
+    /// A period is over: what it did in it is [`Session::work_done`] from now on.
+    pub(super) fn settle_work(&self) {
         let work = self.work();
-        work - self.work_seen.replace(work)
+        self.work_done.set(work - self.work_seen.replace(work));
+    }
+
+    /// What it did in the last period, see [`Session::work`].
+    pub(super) fn work_done(&self) -> u64 {
+        self.work_done.get()
     }
 
     /// A request that was held and is to be served here.

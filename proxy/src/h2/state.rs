@@ -127,6 +127,13 @@ impl Streams {
         self.all.len() - self.free.len()
     }
 
+    /// Gives back the memory of streams that were, if there are none. The next ones allocate anew.
+    pub(super) fn shrink(&mut self) {
+        if self.held() == 0 {
+            *self = Streams::default();
+        }
+    }
+
     /// A place for a stream.
     // ALLOC: as many places as streams were ever held at once.
     pub(super) fn add(&mut self, key: Option<Key>) -> u32 {

@@ -20,6 +20,7 @@ use pinion_core::time::Instant;
 
 use super::connection::Next;
 use super::downstream::Downstream;
+use super::grpc::Grpc;
 use super::record::{Seen, Story, record};
 use super::trip::Trip;
 use super::{answer, exchange, head};
@@ -144,6 +145,7 @@ pub(crate) async fn attend<'t>(
         [] => 0,
         _ => normalize_host(authority, &mut trip.host).ok_or(Fault::BadRequest)?,
     };
+    call.story.grpc = Grpc::of(bytes, head);
     let raw = head.path.of(bytes);
     let path = match normalize_path(raw, &mut trip.path).map_err(|_| Fault::BadRequest)? {
         Normalised::Same => {
@@ -165,6 +167,10 @@ pub(crate) async fn attend<'t>(
         if !route.connect || matches!(route.action, Action::Direct(_)) {
             return Err(Fault::MethodUnsupported);
         }
+    }
+    if let Some(grpc) = &mut call.story.grpc {
+        let skip = trip.head.skip;
+        grpc.translate(route, &mut call.inbuf.unread_mut()[skip..], &mut trip.head);
     }
     // choose, pool, exchange, respond
     let cluster = match &route.action {

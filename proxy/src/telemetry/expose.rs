@@ -14,6 +14,7 @@
 use std::fmt::Write as _;
 
 use pinion_core::fault::Fault;
+use pinion_core::telemetry::GrpcStats;
 use pinion_core::telemetry::counters::{Counter, Gauge};
 use pinion_core::telemetry::histogram::Histogram;
 use pinion_core::telemetry::names::{self, BUCKETS, Family, Kind};
@@ -136,6 +137,18 @@ fn routes(page: &mut Page, collected: &Collected<'_>) {
     page.classes(&names::ROUTE_RESPONSES, &collected.routes, |stats| &stats.responses);
     page.histograms(&names::ROUTE_DURATION, &collected.routes, |stats| &stats.duration);
     page.sums(&names::ROUTE_CONNECTIONS, &collected.routes, |stats| stats.connections_total.get());
+    if !collected.methods.is_empty() {
+        page.head(&names::GRPC_RESPONSES);
+    }
+    for ([route, service, method], shards) in &collected.methods {
+        for (place, code) in GrpcStats::labels().enumerate() {
+            let sum = shards.iter().map(|stats| stats.responses[place].get()).sum::<u64>();
+            // 18 statuses a method, most of which never occur: success is there from the beginning.
+            if sum > 0 || place == 0 {
+                page.sample(&names::GRPC_RESPONSES, &[route, service, method, code], sum);
+            }
+        }
+    }
 }
 
 fn clusters(page: &mut Page, collected: &Collected<'_>) {

@@ -8,6 +8,7 @@ mod http2;
 mod ledger;
 mod message;
 pub(super) mod route;
+mod stream;
 
 /// An operation ready to be done so many times.
 pub(super) type Work = Box<dyn FnMut(u64)>;
@@ -30,7 +31,7 @@ pub(super) struct Group {
 }
 
 /// All operations, in the order in which a request meets them.
-pub(super) static GROUPS: [Group; 22] = [
+pub(super) static GROUPS: [Group; 24] = [
     message::PARSE_REQUEST,
     message::PATH_USUAL,
     message::PATH_UNUSUAL,
@@ -53,6 +54,8 @@ pub(super) static GROUPS: [Group; 22] = [
     http2::WRITE_RESPONSE,
     ledger::PHASES,
     ledger::HISTOGRAM,
+    stream::OURS,
+    stream::CRATE,
 ];
 
 /// Does `operation` on one of `inputs` after the other, `operations` times.

@@ -89,7 +89,8 @@ impl Connection {
     }
 
     /// Appends the head of one DATA frame for the first of `length` bytes, and says how many of them the caller must
-    /// put behind it, from wherever they are. Otherwise as [`Connection::send_data`].
+    /// put behind it, from wherever they are. What is left is asked for again, until that is nothing, or 0 is the answer:
+    /// then there is no window, and [`Event::Writable`] will come.
     #[inline]
     pub fn send_data_head(&mut self, key: Key, out: &mut Vec<u8>, length: usize, end: bool) -> Sent {
         let connection = self.send.bytes();
@@ -142,7 +143,8 @@ impl Connection {
     }
 
     /// What happened without received bytes to tell it: streams that may send again, streams that are lost. To be
-    /// asked until it returns `None`, after receiving and after sending.
+    /// asked until it returns `None`, after receiving (also when that was an error: streams lost before may be asked for
+    /// again) and after sending.
     pub fn next_queued(&mut self) -> Option<Event<'static>> {
         if let Some(Lost { key, code, by_peer, processed }) = self.lost.pop_front() {
             return Some(Event::Reset { key, code, by_peer, processed });
