@@ -240,6 +240,14 @@ fn unknown_keys_and_wrong_types() {
     check_route("cluster = \"c\"\nheaders = [1]", &[("[1]", "expected a table of names")]);
     check_route("cluster = \"c\"\nretry = 3", &[("3", "expected a table ([routes.retry])")]);
     check_route(
+        "cluster = \"c\"\ngrpc = { methods = [\"a.S\"] }",
+        &[("\"a.S\"", "not a method of a service")],
+    );
+    check_route(
+        "cluster = \"c\"\ngrpc = { methods = [\"a.S/M\", \"a.S/M\"] }",
+        &[("\"a.S/M\"", "this method is in the list twice")],
+    );
+    check_route(
         "cluster = \"c\"\nheaders = { a = { prefx = \"x\" } }",
         &[("prefx", "did you mean `prefix`?")],
     );

@@ -48,6 +48,12 @@ pub(crate) async fn fault(call: &mut Call<'_>, fault: Fault, head_request: bool)
     }
     let keep = call.exchange.borrow_mut().on_own_answer() && row.after == pinion_core::fault::After::Keep;
     call.keep = keep;
+    if let Some(kind @ Kind::Web(_)) = call.grpc {
+        // Browsers find the status in the head.
+        let content_type = grpc::answer::content_type(kind, b"");
+        let fields = grpc::answer::fields(content_type, Code::of_fault(fault), row.reason.as_bytes());
+        return own(call, 200, &fields, b"", keep, head_request).await;
+    }
     own(call, row.status, &[TEXT], row.reason.as_bytes(), keep, head_request).await
 }
 

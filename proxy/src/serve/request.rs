@@ -10,16 +10,20 @@
 
 use std::cell::{Cell, RefCell};
 
+use pinion_core::config::ClusterProtocol;
 use pinion_core::fault::{After, Fault};
-use pinion_core::http::grpc::{self, Kind};
+use pinion_core::http::grpc::{self, Kind, Web};
 use pinion_core::http::h1::body::{BodyReader, Emit};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::{Framing, HeadView, Method, Normalised, RequestHead, normalize_host, normalize_path};
+use pinion_core::http::{
+    Framing, HeadView, Known, Method, Normalised, RequestHead, normalize_host, normalize_path,
+};
 use pinion_core::route::{Action, Route};
 use pinion_core::telemetry::Phase;
 use pinion_core::time::Instant;
 
 use super::connection::Next;
+use super::cross::web::Bridge;
 use super::downstream::Downstream;
 use super::record::{Seen, Story, record};
 use super::trip::Trip;
@@ -58,6 +62,10 @@ pub(crate) struct Call<'a> {
     /// What came behind a streamed body: the beginning of the next request.
     pub(crate) leftover: Option<Buffer>,
     pub(crate) story: Story,
+    /// How the client frames the body.
+    pub(crate) framing: Framing,
+    /// It is gRPC-Web, and is translated.
+    pub(crate) bridge: Option<Bridge>,
     /// What kind of gRPC it is, if it is any.
     pub(crate) grpc: Option<Kind>,
     /// When its caller gives up (`grpc-timeout`).
@@ -184,7 +192,29 @@ pub(crate) async fn attend<'t>(
             return if sent { Ok(()) } else { Err(Fault::ClientGone) };
         }
     };
+    if route.grpc.web {
+        translate(call, &mut trip.head, tables.shared.snapshot.clusters[cluster.index()].protocol);
+    }
     exchange::proxy(call, trip, route, cluster).await
+}
+
+/// Makes a gRPC request of one of gRPC-Web, for a cluster that can take it.
+fn translate(call: &mut Call<'_>, head: &mut RequestHead, protocol: ClusterProtocol) {
+    let bytes = head.bytes(call.inbuf.unread());
+    let Some(kind @ Kind::Web(_)) = Kind::of_fields(bytes, &head.fields) else { return };
+    call.grpc = Some(kind);
+    if protocol == ClusterProtocol::Http1 {
+        return;
+    }
+    let content_type = head.fields.find(Known::ContentType).map_or(&b""[..], |field| field.value.of(bytes));
+    let mut format = [0; 32];
+    let length = grpc::format(content_type).len().min(format.len());
+    format[..length].copy_from_slice(&grpc::format(content_type)[..length]);
+    let (skip, len) = (head.skip, head.len);
+    if let Some(web) = Web::request(&mut call.inbuf.unread_mut()[skip..skip + len], head) {
+        call.bridge = Some(Bridge::new(web, &format[..length]));
+        head.framing = web.request_framing(head.framing);
+    }
 }
 
 /// Notes whether it is gRPC, and how long its caller waits.
@@ -257,6 +287,8 @@ impl<'a> Call<'a> {
             content_in: Cell::new(0),
             leftover: None,
             story: Story::begin(began),
+            framing,
+            bridge: None,
             grpc: None,
             deadline: Instant::NEVER,
             keep: false,

@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
+use pinion_core::http::grpc::Code;
 use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::{Answer, Closed, Exchange};
 use pinion_core::http::h1::encode::{
@@ -79,7 +80,7 @@ pub(crate) async fn respond(
 ) -> Result<Responded, Fault> {
     let (mut inbuf, frame, emit, rechunk) = loop {
         let inbuf = read_head(call, upstream, head, method).await?;
-        if call.may_retry_status && is_retried(call, head) {
+        if call.may_retry_status && is_retried(call, head, inbuf.unread()) {
             return Ok(Responded::Retry);
         }
         if call.connection.is_ending(call.shard, call.generation) {
@@ -170,8 +171,14 @@ fn fault_of(closed: Closed) -> Fault {
 }
 
 /// Whether the route has the request sent again because of this status.
-pub(super) fn is_retried(call: &Responding<'_>, head: &ResponseHead) -> bool {
-    let retried = call.route.retry.as_ref().is_some_and(|retry| retry.on.status(head.status));
+pub(super) fn is_retried(call: &Responding<'_>, head: &ResponseHead, bytes: &[u8]) -> bool {
+    let retried = call.route.retry.as_ref().is_some_and(|retry| {
+        let grpc = || {
+            !retry.on.grpc.is_empty()
+                && Code::of_fields(bytes, &head.fields).is_some_and(|code| retry.on.grpc_status(code))
+        };
+        retry.on.status(head.status) || grpc()
+    });
     retried && call.exchange.borrow().is_repeatable()
 }
 

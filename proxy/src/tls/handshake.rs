@@ -226,6 +226,14 @@ fn count(
             let version = usize::from(facts.version == ProtocolVersion::TLSv1_3);
             stats.handshakes[side as usize][version][usize::from(facts.resumed)].inc();
             stats.duration[side as usize].record(clock::now().since(begun).as_nanos() as u64);
+            tracing::debug!(
+                side = side.label(),
+                version = facts.version_label(),
+                suite = facts.suite_label(),
+                group = ?facts.group,
+                resumed = facts.resumed,
+                "a TLS handshake finished"
+            );
         }
         Err(failure) => {
             stats.failures[side as usize][failure.reason.index()].inc();

@@ -32,8 +32,10 @@ use crate::sys::buffer::Buffer;
 
 mod farewell;
 mod kernel;
+mod parked;
 
 pub(crate) use kernel::Promoted;
+pub(crate) use parked::ParkedTls;
 
 /// Who turns records into plaintext.
 pub(crate) enum Engine {
@@ -115,7 +117,6 @@ pub(crate) enum Target {
 
 impl Session {
     /// A session just begun; `early` are bytes that came behind the handshake.
-    // ALLOC: once a connection.
     pub(crate) fn new(
         engine: Engine,
         facts: Arc<TlsFacts>,
@@ -123,11 +124,26 @@ impl Session {
         shard: &Rc<TlsShard>,
         early: Buffer,
     ) -> Box<Self> {
-        let held = if early.unread().is_empty() { None } else { Some(early) };
+        let session = Self::with(engine, facts, place, shard, early, 0);
+        session.open_held();
+        session
+    }
+
+    /// A session that holds `held`, of which the first `plain` bytes are plaintext.
+    // ALLOC: once a connection.
+    fn with(
+        engine: Engine,
+        facts: Arc<TlsFacts>,
+        place: TlsPlace,
+        shard: &Rc<TlsShard>,
+        held: Buffer,
+        plain: usize,
+    ) -> Box<Self> {
+        let buffer = if held.unread().is_empty() { None } else { Some(held) };
         shard.stats.tls.connections[place as usize].inc();
-        let session = Session {
+        Box::new(Session {
             engine: RefCell::new(engine),
-            held: RefCell::new(Held { buffer: held, plain: 0 }),
+            held: RefCell::new(Held { buffer, plain }),
             end: Cell::new(End::None),
             sending: Cell::new(Sending::Open),
             control: RefCell::default(),
@@ -137,9 +153,7 @@ impl Session {
             place: Cell::new(place),
             facts,
             shard: shard.clone(),
-        };
-        session.open_held();
-        Box::new(session)
+        })
     }
 
     /// What the handshake came to.

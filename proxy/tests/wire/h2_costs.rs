@@ -13,9 +13,10 @@ const REQUESTS: usize = 3_000;
 /// A stretch in which the machine did something else is measured again, at most so often.
 const STRETCHES: usize = 6;
 
-/// Connections that rest (few enough for any limit of descriptors), and what each may cost: the session with its
-/// compression of both directions, and what the first of them cost the allocator. Of 4,000 each costs below 8 KiB.
+/// Connections that rest: few enough for any limit of descriptors.
 const RESTING: usize = 400;
+/// What each may cost: the session with its machine, two slots, the tables of header compression of both
+/// directions, and what the first of them make the allocator hold. Of 4,000 each costs below 8 KiB.
 const RESTING_BYTES_MAX: f64 = 16.0 * 1024.0;
 
 fn start(driver: Driver) -> (Pinion, SocketAddr) {

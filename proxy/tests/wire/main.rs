@@ -31,6 +31,7 @@ mod duplex;
 mod endurance;
 mod framing;
 mod h2_costs;
+mod h2_lives;
 mod h2_peer;
 mod h2_placement;
 mod heads;

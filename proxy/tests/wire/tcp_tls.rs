@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::Driver;
 use crate::tls::{Realm, Said, Secure};
 use crate::tunnels::{logged, logging};
-use crate::wire::{Link, Setup, Upstream, both, ok};
+use crate::wire::{Ended, Link, Setup, Upstream, both, ok};
 
 /// A listener that ends TLS and passes on by server name: `web.example` to `app`, the rest to `other`.
 fn ending(driver: Driver, realm: &Realm, more: &[&str]) -> Setup {
@@ -39,7 +39,7 @@ fn tls_ends_here_and_the_name_chooses() {
             for _ in 0..3 {
                 assert_eq!(client.get("/", "").unwrap(), Said(200, answer.to_owned()));
             }
-            drop(client);
+            client.close();
             let line = logged(&proxy, number + 1);
             assert_eq!((&line["requested_server_name"], &line["route_name"]), (&json!(name), &json!(route)));
             assert_eq!(
@@ -48,6 +48,27 @@ fn tls_ends_here_and_the_name_chooses() {
             );
         }
         proxy.expect_no_faults();
+    });
+}
+
+#[test]
+fn an_end_that_tls_does_not_confirm_is_a_reset() {
+    both(|driver| {
+        let (realm, app) = (Realm::new(), Upstream::start());
+        let proxy = ending(driver, &realm, &[]).more(&other(&app)).start(&[&app]);
+        let (address, config) = (proxy.pinion.address("web"), realm.client(None));
+        for confirmed in [true, false] {
+            let client = Secure::connect(address, &config, "web.example").unwrap();
+            let mut end = app.accept();
+            if confirmed {
+                client.close();
+            } else {
+                drop(client);
+            }
+            let expected = if confirmed { Ended::Closed } else { Ended::Reset };
+            assert_eq!(end.read_to_end().1, expected);
+        }
+        proxy.expect_faults("client_gone", 1);
     });
 }
 
@@ -101,7 +122,6 @@ fn plain_text_goes_out_by_tls() {
         }
         drop(client);
         assert_eq!(logged(&proxy, 1)["protocol"], "TCP");
-        proxy.expect_no_faults();
     });
 }
 

@@ -187,6 +187,12 @@ impl Secure {
         answer(&mut self.0)
     }
 
+    /// Says that all was said, and closes.
+    pub(crate) fn close(mut self) {
+        self.0.conn.send_close_notify();
+        self.0.flush().unwrap();
+    }
+
     /// The certificate that the server showed.
     pub(crate) fn shown(&self) -> Vec<u8> {
         self.0.conn.peer_certificates().unwrap()[0].to_vec()

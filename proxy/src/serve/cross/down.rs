@@ -5,7 +5,7 @@ use std::time::Duration;
 use pinion_core::fault::Fault;
 use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::Answer;
-use pinion_core::http::{Method, ResponseHead};
+use pinion_core::http::{Framing, Method, ResponseHead};
 use pinion_core::telemetry::Phase;
 
 use super::super::respond::{self, Responded, Responding};
@@ -13,8 +13,10 @@ use super::back::Back;
 use super::origin::{Early, Origin};
 use super::switch::{self, Asked};
 use super::upload;
+use super::web::Bridge;
 use crate::h2::stream::Stream;
 use crate::net::clock;
+use crate::net::send::abort;
 use crate::shard::timer::Lane;
 use crate::upstream::connection::Upstream;
 
@@ -30,10 +32,10 @@ pub(super) async fn respond(
     from: &mut From<'_>,
     back: &mut Back<'_>,
     head: &mut ResponseHead,
-    (method, asked): (Method, Option<&Asked>),
+    (method, asked, bridge): (Method, Option<&Asked>, Option<&Bridge>),
     stall: Duration,
 ) -> Result<Responded, Fault> {
-    let (mut inbuf, frame, emit) = loop {
+    let (mut inbuf, web_text, frame, emit) = loop {
         let inbuf = match from {
             From::Http1(upstream) => respond::read_head(call, upstream, head, method).await?,
             From::Http2(stream) => {
@@ -41,7 +43,7 @@ pub(super) async fn respond(
                 received.map_err(|fault| upload::unanswered(fault, call.exchange))?.0
             }
         };
-        if call.may_retry_status && respond::is_retried(call, head) {
+        if call.may_retry_status && respond::is_retried(call, head, inbuf.unread()) {
             return Ok(Responded::Retry);
         }
         if call.connection.is_ending(call.shard, call.generation) {
@@ -53,6 +55,12 @@ pub(super) async fn respond(
         }
         let choice = head.upgrade.map_or(&b""[..], |choice| choice.of(inbuf.unread()));
         let agreed = || call.connection.view.listener.upgrades.agree(call.offer, choice);
+        let translated = match (&from, bridge) {
+            (From::Http2(_), Some(bridge)) if !head.is_interim() => bridge.answer(inbuf.unread(), head),
+            _ => None,
+        };
+        let (text, body) = translated.unzip();
+        back.web = body.flatten();
         let answer = call.exchange.borrow_mut().on_response_head(head, agreed)?;
         match answer {
             Answer::Interim { forward } => {
@@ -67,7 +75,7 @@ pub(super) async fn respond(
                 let (bytes, behind) = inbuf.unread().split_at(head.len);
                 return switch::switched(call, back, bytes, head, behind, asked).await;
             }
-            Answer::Final { frame, emit, .. } => break (inbuf, frame, emit),
+            Answer::Final { frame, emit, .. } => break (inbuf, text, frame, emit),
         }
     };
     let now = clock::turn();
@@ -91,11 +99,17 @@ pub(super) async fn respond(
         Early::Apart(content) => content.unread(),
     };
     call.story.bytes_out = here.len() as u64;
-    back.head(bytes, head, &frame, call.route, (here, &behind)).await?;
+    let bytes = web_text.as_deref().unwrap_or(bytes);
+    let mut passed = back.head(bytes, head, &frame, call.route, (here, &behind)).await;
     drop((inbuf, content));
-    if !behind.is_end() {
-        relay(call, &mut origin, back, stall).await?;
+    if passed.is_ok() && !behind.is_end() {
+        passed = relay(call, &mut origin, back, stall).await;
     }
+    if passed.is_err() && back.stream.is_none() && frame.framing == Framing::UntilClose {
+        // Only a reset tells this client that the body is not complete.
+        abort(&call.connection.socket);
+    }
+    passed?;
     call.story.ledger.stamp(Phase::Respond, clock::now());
     Ok(Responded::Passed)
 }
@@ -104,7 +118,7 @@ pub(super) async fn respond(
 async fn relay(
     call: &mut Responding<'_>,
     origin: &mut Origin<'_>,
-    back: &Back<'_>,
+    back: &mut Back<'_>,
     stall: Duration,
 ) -> Result<(), Fault> {
     let lease = back.lease;

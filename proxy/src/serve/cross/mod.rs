@@ -23,6 +23,7 @@ mod sink;
 mod source;
 pub(super) mod switch;
 mod upload;
+pub(super) mod web;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -94,7 +95,8 @@ pub(super) async fn converse(
     };
     let upload = Upload { shard, connection, lease, stall, content_in: &call.content_in };
     let upload = upload.run(source, &sink, first);
-    let mut back = Back { shard, connection, lease, stream: client, chunked: false };
+    let bridge = call.bridge;
+    let mut back = Back { shard, connection, lease, stream: client, chunked: false, web: None };
     let mut responding = Responding {
         shard,
         connection,
@@ -108,8 +110,14 @@ pub(super) async fn converse(
     };
     let method = trip.head.method;
     let exchange = &call.exchange;
-    let respond =
-        respond(&mut responding, &mut from, &mut back, &mut trip.response, (method, asked.as_ref()), stall);
+    let respond = respond(
+        &mut responding,
+        &mut from,
+        &mut back,
+        &mut trip.response,
+        (method, asked.as_ref(), bridge.as_ref()),
+        stall,
+    );
     let watch = Watch { lease, client, exchange, stall };
     watch.over(upload, respond).await
 }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
+use pinion_core::http::grpc::web::TextDecoder;
 use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::Exchange;
 use pinion_core::http::h2;
@@ -17,6 +18,7 @@ use super::part::{Behind, Part, copy};
 use super::sink::{Sink, Stopped};
 use super::source::{self, Source};
 use super::switch;
+use super::web;
 use crate::h2::StreamFault;
 use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
@@ -38,6 +40,8 @@ pub(super) struct First {
     complete: bool,
     /// Takes the content out of what follows.
     pub(super) reader: Option<BodyReader>,
+    /// Decodes what follows.
+    decoder: Option<TextDecoder>,
 }
 
 /// Encodes the request for `link`; on a stream the head is on its way then.
@@ -59,7 +63,11 @@ pub(super) fn begin(
             }
         }
         Link::Http2(stream) => {
-            let part = here(call, trip, &mut first.reader)?;
+            let mut part = here(call, trip, &mut first.reader)?;
+            first.decoder = call.bridge.and_then(|bridge| bridge.decoder());
+            if let Some(decoder) = &mut first.decoder {
+                part = web::decode(decoder, &call.shard.buffers, part)?;
+            }
             let tunnels = call.exchange.get_mut().asks_for_tunnel();
             let over = part.content.unread().is_empty() && matches!(part.behind, Behind::End);
             send_head(call, trip, route, stream, over && !tunnels)?;
@@ -79,7 +87,7 @@ fn here(call: &Call<'_>, trip: &Trip, rest: &mut Option<BodyReader>) -> Result<P
         if let Some(lines) = &call.trailers {
             behind = Behind::Trailers(copy(pool, lines.unread())?);
         }
-    } else if let Some(mut reader) = source::unchunker(trip.head.framing) {
+    } else if let Some(mut reader) = source::unchunker(call.framing) {
         if call.ended {
             content.as_vec().extend_from_slice(call.body.tail());
         }
@@ -142,6 +150,7 @@ impl Upload<'_> {
         first: First,
     ) -> Result<(), Stopped> {
         let pool = &self.shard.buffers;
+        let mut decoder = first.decoder;
         if let Some(message) = first.message {
             sink.message(message).await?;
         }
@@ -156,10 +165,13 @@ impl Upload<'_> {
         lease.disarm(Lane::Up);
         lease.watch_transfer(Lane::Read, timeouts.body, timeouts.min_rate);
         loop {
-            let part = source.next().await.map_err(Stopped::Fault)?;
+            let mut part = source.next().await.map_err(Stopped::Fault)?;
             let (content, over) = (part.content.unread().len(), part.behind.is_end());
             self.content_in.set(self.content_in.get() + content as u64);
             lease.moved(Lane::Read, content);
+            if let Some(decoder) = &mut decoder {
+                part = web::decode(decoder, pool, part).map_err(Stopped::Fault)?;
+            }
             // The client is not to blame while the upstream takes its time.
             lease.pause(Lane::Read);
             lease.wake_at(Lane::Send, clock::now().after(self.stall));

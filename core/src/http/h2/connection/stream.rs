@@ -7,7 +7,7 @@
 //!                                     END_STREAM received: GOT_END
 //! ```
 //!
-//! Invariants: a stream in a slot is open or half-closed; 56 bytes.
+//! Invariants: a stream in a slot is open or half-closed; 48 bytes.
 //!
 //! Not here: idle and closed streams (`past`).
 
@@ -103,6 +103,6 @@ mod tests {
 
     #[test]
     fn a_stream_is_small() {
-        assert!(size_of::<Stream>() <= 56, "{} bytes", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 48, "{} bytes", size_of::<Stream>());
     }
 }

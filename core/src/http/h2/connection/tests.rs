@@ -320,5 +320,5 @@ fn a_connection_is_small_and_may_move() {
     let size = size_of::<Connection>();
     assert!(size <= 896, "{size} bytes");
     // What a stream takes: its slot, and two places of the index, which is at most half full.
-    assert_eq!((size_of::<stream::Stream>(), size_of::<Key>()), (56, 8));
+    assert_eq!((size_of::<stream::Stream>(), size_of::<Key>()), (48, 8));
 }
