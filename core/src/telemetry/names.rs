@@ -114,7 +114,7 @@ families! {
     ENDPOINT_REQUESTS_ACTIVE: Gauge "pinion_endpoint_requests_active" "" ["cluster" "endpoint"] "Requests in progress";
     ENDPOINT_CONNECTIONS_ACTIVE: Gauge "pinion_endpoint_connections_active" "" ["cluster" "endpoint"] "Connections open";
 
-    FAULTS: Counter "pinion_faults_total" "" ["stage" "reason"] "Requests that ended with a fault, by stage and reason";
+    FAULTS: Counter "pinion_faults_total" "" ["stage" "reason"] "Requests, and connections without requests, that ended with a fault, by stage and reason";
     RELAY_BYTES: Counter "pinion_relay_bytes_total" "bytes" ["path" "direction"] "Bytes of bodies and tunnels relayed, through a buffer (copy) or inside the kernel (splice)";
 
     SHARD_REQUESTS: Counter "pinion_shard_requests_total" "" ["shard"] "Requests begun";

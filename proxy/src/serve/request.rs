@@ -31,6 +31,7 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
+use crate::upstream::client::Client;
 
 /// A request being served: what the stages share.
 pub(crate) struct Call<'a> {
@@ -218,6 +219,17 @@ fn take_body(call: &mut Call<'_>, head: &RequestHead) -> Result<(), Fault> {
 }
 
 impl<'a> Call<'a> {
+    /// Who waits for the answer.
+    pub(crate) fn client(&self) -> Client<'a> {
+        match self.stream {
+            Some(stream) => Client::Stream(stream),
+            None => Client::Socket {
+                socket: &self.connection.socket,
+                half_close: self.connection.view.listener.half_close,
+            },
+        }
+    }
+
     /// A request whose head was read at `began`.
     pub(crate) fn new(
         shard: &'a Shard,

@@ -1,11 +1,10 @@
 //! The response of an exchange with HTTP/2: interim heads, the final one with what is there of the content, the rest.
 
-use std::time::Duration;
-
 use pinion_core::fault::Fault;
 use pinion_core::http::grpc::web::ResponseBody;
-use pinion_core::http::h1::body::BodyReader;
+use pinion_core::http::h1::body::{BodyReader, Emit};
 use pinion_core::http::h1::conn::Answer;
+use pinion_core::http::h1::encode::ResponseFrame;
 use pinion_core::http::{Framing, Method, ResponseHead};
 use pinion_core::telemetry::Phase;
 
@@ -37,9 +36,8 @@ pub(super) async fn respond(
     back: &mut Back<'_>,
     head: &mut ResponseHead,
     (method, asked): (Method, Option<&Asked>),
-    stall: Duration,
 ) -> Result<Responded, Fault> {
-    let (mut inbuf, frame, emit, mut web) = loop {
+    let (inbuf, frame, emit, web) = loop {
         let mut inbuf = match from {
             From::Http1(upstream) => respond::read_head(call, upstream, head, method).await?,
             From::Http2(stream) => {
@@ -80,6 +78,24 @@ pub(super) async fn respond(
             Answer::Final { frame, emit, .. } => break (inbuf, frame, emit, web),
         }
     };
+    let passed = pass(call, from, back, head, (inbuf, emit), &frame, web).await;
+    if passed.is_err() && back.stream.is_none() && frame.framing == Framing::UntilClose {
+        // Only a reset tells this client that the body is not complete.
+        abort(&call.connection.socket);
+    }
+    passed.map(|()| Responded::Passed)
+}
+
+/// Passes the final head on, and all that follows it.
+async fn pass(
+    call: &mut Responding<'_>,
+    from: &mut From<'_>,
+    back: &mut Back<'_>,
+    head: &ResponseHead,
+    (mut inbuf, emit): (Buffer, Emit),
+    frame: &ResponseFrame,
+    mut web: Option<ResponseBody>,
+) -> Result<(), Fault> {
     let now = clock::turn();
     call.cluster.stats.first_byte.record(now.since(call.story.ledger.last()).as_nanos() as u64);
     call.story.ledger.stamp(Phase::Exchange, now);
@@ -116,18 +132,13 @@ pub(super) async fn respond(
         Early::Apart(content) => content.unread(),
     };
     call.story.bytes_out = here.len() as u64;
-    let mut passed = back.head(bytes, head, &frame, call.route, (here, &behind)).await;
+    back.head(bytes, head, frame, call.route, (here, &behind)).await?;
     drop((inbuf, content));
-    if passed.is_ok() && !behind.is_end() {
-        passed = relay(call, &mut origin, back, web, stall).await;
+    if !behind.is_end() {
+        relay(call, &mut origin, back, web).await?;
     }
-    if passed.is_err() && back.stream.is_none() && frame.framing == Framing::UntilClose {
-        // Only a reset tells this client that the body is not complete.
-        abort(&call.connection.socket);
-    }
-    passed?;
     call.story.ledger.stamp(Phase::Respond, clock::now());
-    Ok(Responded::Passed)
+    Ok(())
 }
 
 /// Passes the rest of a response's body on.
@@ -136,9 +147,8 @@ async fn relay(
     origin: &mut Origin<'_>,
     back: &Back<'_>,
     mut web: Option<ResponseBody>,
-    stall: Duration,
 ) -> Result<(), Fault> {
-    let lease = back.lease;
+    let (lease, stall) = (back.lease, call.cluster.cluster.timeouts.first_byte);
     loop {
         // The client is not to blame while the upstream takes its time.
         lease.pause(Lane::Write);

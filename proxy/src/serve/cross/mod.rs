@@ -109,7 +109,7 @@ pub(super) async fn converse(
     let method = trip.head.method;
     let exchange = &call.exchange;
     let respond =
-        respond(&mut responding, &mut from, &mut back, &mut trip.response, (method, asked.as_ref()), stall);
+        respond(&mut responding, &mut from, &mut back, &mut trip.response, (method, asked.as_ref()));
     let watch = Watch { lease, client, exchange, stall };
     watch.over(upload, respond).await
 }
