@@ -91,6 +91,8 @@ pub const RETRY_ATTEMPTS_MAX: u32 = 10;
 /// Tries after the first to reach an endpoint for a TCP connection, where its route says nothing: two dead endpoints
 /// of a cluster are survived, and with the default `connect` a client waits for 15 s at most.
 pub const TCP_RETRIES_DEFAULT: u32 = 2;
+/// gRPC methods that one route counts one by one: each is a row for every status in every scrape. Refused by `check`.
+pub const GRPC_METHODS_MAX: usize = 256;
 /// Bytes of a direct response's body: it is kept in every snapshot and copied per answer. Refused by `check`.
 pub const DIRECT_BODY_BYTES_MAX: usize = 16 * 1024;
 

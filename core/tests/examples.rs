@@ -55,6 +55,10 @@ fn examples_route_as_their_comments_say() {
     check("tunnels.toml", "GET", "ws://chat.example/room/1", &[], Some("chat.example/*"));
     check("tunnels.toml", "CONNECT", "db.internal:5432", &[], Some("db.internal/* CONNECT"));
     check("tunnels.toml", "GET", "http://db.internal/", &[], None);
+    check("tcp.toml", "GET", "tcp://127.0.0.1:5432", &[], Some("tcp postgres"));
+    check("tcp.toml", "GET", "tls://a.shop.example:8443", &[], Some("shop"));
+    check("tcp.toml", "GET", "tls://api.example:8443", &[], Some("api"));
+    check("tcp.toml", "GET", "tls://else.example:8443", &[], Some("tcp edge"));
     check("minimal.toml", "GET", "http://anything:8080/at/all", &[], Some("*/*"));
     check(
         "canary.toml",

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use pinion_core::http::{HeaderEdits, OwnedRequest};
 use pinion_core::id::{ClusterIndex, ListenerIndex, RouteId, RouteIndex};
 use pinion_core::route::{
-    Action, HostMatch, MatchScratch, NamedMatch, PathMatch, Pattern, Precedence, Route, RouteSpec,
+    Action, Grpc, HostMatch, MatchScratch, NamedMatch, PathMatch, Pattern, Precedence, Route, RouteSpec,
     RouteTable, ValueMatch,
 };
 use proptest::collection::vec;
@@ -196,6 +196,7 @@ fn spec(rule: &Rule) -> RouteSpec {
             connect: false,
             timeout: None,
             retry: None,
+            grpc: Grpc::default(),
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
         },

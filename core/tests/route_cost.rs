@@ -5,7 +5,7 @@
 
 use pinion_core::http::{HeaderEdits, OwnedRequest};
 use pinion_core::id::{ClusterIndex, ListenerIndex, RouteId, RouteIndex};
-use pinion_core::route::{Action, HostMatch, MatchScratch, PathMatch, Route, RouteSpec, RouteTable};
+use pinion_core::route::{Action, Grpc, HostMatch, MatchScratch, PathMatch, Route, RouteSpec, RouteTable};
 
 fn spec(host: HostMatch, path: PathMatch) -> RouteSpec {
     RouteSpec {
@@ -17,6 +17,7 @@ fn spec(host: HostMatch, path: PathMatch) -> RouteSpec {
             connect: false,
             timeout: None,
             retry: None,
+            grpc: Grpc::default(),
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
         },

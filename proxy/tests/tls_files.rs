@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use pki::{Authority, Odd};
-use support::{Driver, Pinion, Signal, eventually, run};
+use support::{Driver, Pinion, Signal, eventually, program, run};
 
 /// A listener that shows `tls.pem`, and a cluster that shows the same.
 const TEXT: &str = r#"
@@ -85,6 +85,28 @@ fn check_points_at_what_is_wrong_with_a_file() {
     assert!(said.stderr.contains("the key does not belong to the certificate"), "{said:#?}");
     let said = run(&["run", "--config", &path]);
     assert!(said.status == 2 && said.stderr.contains("the key does not belong"), "{said:#?}");
+}
+
+#[test]
+fn the_systems_roots_are_those_that_the_environment_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, roots) = (folder.path().join("pinion.toml"), folder.path().join("roots.pem"));
+    let text = TEXT.replace("ca = \"ca.pem\"\nserver_name", "server_name");
+    fs::write(&path, &text).unwrap();
+    let ca = Authority::new("root");
+    fs::write(folder.path().join("ca.pem"), ca.pem()).unwrap();
+    ca.issue(&["a.example"]).write(folder.path(), "tls");
+    let check = || {
+        let mut command = program();
+        command.arg("check").arg(&path).env("SSL_CERT_FILE", &roots).env_remove("SSL_CERT_DIR");
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (taken, said) = check();
+    assert!(!taken && said.contains("no roots to believe") && said.contains("ca-certificates"), "{said}");
+    assert!(said.contains("pinion.toml:18:"), "at the cluster's TLS: {said}");
+    fs::write(&roots, ca.pem()).unwrap();
+    assert_eq!(check(), (true, String::new()));
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod conditions;
 mod edits;
 mod http2;
 mod listeners;
+mod names;
 mod proxy_header;
 mod routes;
 mod streams;

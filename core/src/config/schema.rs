@@ -196,6 +196,8 @@ section! {
         may timeout: Time;
         /// Whether and when a request is tried again. Default: only what is always safe.
         may retry: Retry;
+        /// Whether gRPC-Web is translated, and which gRPC methods are counted one by one.
+        sub grpc: Grpc;
         /// Changes to the head that the upstream gets.
         sub request_headers: Edits;
         /// Changes to the head that the client gets.
@@ -279,6 +281,16 @@ section! {
             vec![At::preset(RetryCondition::ConnectFailure), At::preset(RetryCondition::RefusedStream)];
         /// Statuses that ask for another try; means `retriable-status-codes` in `on`.
         may retriable_status_codes: Vec<At<u16>>;
+    }
+}
+
+section! {
+    /// `[routes.grpc]`.
+    Grpc = "[routes.grpc]" {
+        /// Whether gRPC-Web requests are translated to gRPC and their answers back.
+        has web: bool = false;
+        /// Methods (`package.Service/Method`) that are counted one by one. All others are counted together.
+        may methods: Vec<At<String>>;
     }
 }
 

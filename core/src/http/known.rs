@@ -51,6 +51,8 @@ pub enum Known {
     Via,
     /// A request's identifier.
     XRequestId,
+    /// RFC 9110 section 8.3; says whether the message is one of gRPC's.
+    ContentType,
     /// RFC 9110 section 10.1.5.
     UserAgent,
     /// Part of the h2c upgrade (RFC 7540 section 3.2.1), which is never passed on.
@@ -121,6 +123,7 @@ pub(crate) fn classify(name: &[u8]) -> Result<Known, Confusable> {
         (10, b'c') if is(name, b"connection") => Known::Connection,
         (10, b'k') if is(name, b"keep-alive") => Known::KeepAlive,
         (10, b'u') if is(name, b"user-agent") => Known::UserAgent,
+        (12, b'c') if is(name, b"content-type") => Known::ContentType,
         (12, b'x') if is(name, b"x-request-id") => Known::XRequestId,
         (14, b'c') if is(name, b"content-length") => Known::ContentLength,
         (14, b'h') if is(name, b"http2-settings") => Known::Http2Settings,
@@ -247,6 +250,7 @@ mod tests {
         check("connection", Ok(Known::Connection));
         check("keep-alive", Ok(Known::KeepAlive));
         check("user-agent", Ok(Known::UserAgent));
+        check("content-type", Ok(Known::ContentType));
         check("x-request-id", Ok(Known::XRequestId));
         check("Content-Length", Ok(Known::ContentLength));
         check("http2-settings", Ok(Known::Http2Settings));
@@ -266,7 +270,7 @@ mod tests {
         for name in [
             "accept",
             "cookie",
-            "content-type",
+            "content-types",
             "content-encoding",
             "x-real",
             "t",

@@ -12,10 +12,12 @@
 //! Not here: sockets, buffers, deadlines.
 
 pub mod edits;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod head;
 mod known;
+mod method;
 pub mod normalize;
 mod owned;
 pub mod upgrade;

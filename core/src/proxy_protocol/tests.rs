@@ -1,3 +1,5 @@
+//! Tables of headers, malformed ones next to valid ones, each torn at every byte.
+
 use super::*;
 
 const LIMIT_V1: usize = crate::limits::PROXY_V1_BYTES_MAX;

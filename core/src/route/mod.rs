@@ -18,6 +18,7 @@ pub use table::RouteTable;
 use crate::fault::Fault;
 use crate::http::HeaderEdits;
 use crate::http::edits::Line;
+use crate::http::grpc::{Code, Codes, Methods};
 use crate::id::{ClusterIndex, RouteId, RouteIndex};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Whether and when the request is tried again.
     pub retry: Option<Retry>,
+    /// What is done for gRPC.
+    pub grpc: Grpc,
     /// Changes to the head that the upstream gets.
     pub request_headers: HeaderEdits,
     /// Changes to the head that the client gets.
@@ -115,6 +118,15 @@ pub struct DirectResponse {
     pub body: Box<[u8]>,
 }
 
+/// What a route does for gRPC.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grpc {
+    /// gRPC-Web is translated.
+    pub web: bool,
+    /// Methods that are counted one by one.
+    pub methods: Methods,
+}
+
 /// When a request is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
@@ -139,6 +151,8 @@ pub struct RetryOn {
     pub gateway_error: bool,
     /// These statuses: `retriable-status-codes`.
     pub statuses: Box<[u16]>,
+    /// gRPC's statuses: `cancelled`, `deadline-exceeded`, `internal`, `resource-exhausted`, `unavailable`.
+    pub grpc: Codes,
 }
 
 impl RetryOn {
@@ -147,6 +161,11 @@ impl RetryOn {
         (self.server_error && (500..600).contains(&status))
             || (self.gateway_error && (502..=504).contains(&status))
             || self.statuses.contains(&status)
+    }
+
+    /// Whether a gRPC response that has nothing but this status asks for another try.
+    pub fn grpc_status(&self, code: Code) -> bool {
+        self.grpc.has(code)
     }
 
     /// Whether a try that ended with `fault` asks for another one. Whether the request may be sent again
@@ -208,6 +227,10 @@ mod tests {
         let gateway = only(|on| on.gateway_error = true);
         assert!(!gateway.status(500) && gateway.status(502) && gateway.status(504) && !gateway.status(505));
         assert!(!gateway.fault(Fault::ConnectFailed));
+        let grpc = only(|on| on.grpc.add(Code::UNAVAILABLE));
+        assert!(
+            grpc.grpc_status(Code::UNAVAILABLE) && !grpc.grpc_status(Code::INTERNAL) && !grpc.status(503)
+        );
         let listed = only(|on| on.statuses = [409].into());
         assert!(listed.status(409) && !listed.status(503));
         let reset = only(|on| on.reset = true);

@@ -1,3 +1,5 @@
+//! Tables of ClientHellos: those that programs sent, made-up ones, malformed ones; each torn at every byte.
+
 use super::*;
 
 /// Bytes that programs sent, in hexadecimal.

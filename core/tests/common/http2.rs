@@ -177,7 +177,7 @@ fn check_kept(before: &[u8], fields: &Fields, after: &[u8], read: &Fields) {
     let plain = |text: &[u8], fields: &Fields| -> Vec<(Vec<u8>, Vec<u8>)> {
         fields
             .iter()
-            .filter(|field| field.known == Known::Other && !field.hop)
+            .filter(|field| matches!(field.known, Known::Other | Known::ContentType) && !field.hop)
             .map(|field| (field.name.of(text).to_ascii_lowercase(), field.value.of(text).to_vec()))
             .filter(|(name, _)| name != b"cookie")
             .collect()

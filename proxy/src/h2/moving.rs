@@ -172,10 +172,15 @@ impl Session {
         moving.patience.set((patience * 2).min(RETRY_TIME_MAX));
     }
 
-    /// What it did since the last time it was asked, see [`Session::work`].
-    pub(super) fn work_since_last(&self) -> u64 {
+    /// A period is over: what it did in it is [`Session::work_done`] from now on.
+    pub(super) fn settle_work(&self) {
         let work = self.work();
-        work - self.work_seen.replace(work)
+        self.work_done.set(work - self.work_seen.replace(work));
+    }
+
+    /// What it did in the last period, see [`Session::work`].
+    pub(super) fn work_done(&self) -> u64 {
+        self.work_done.get()
     }
 
     /// A request that was held and is to be served here.
@@ -233,9 +238,10 @@ impl Session {
                 true => Some(Ending::Plain),
                 false => owned(&lines, buffers).map(Ending::Trailers),
             });
-            let (Some(text), true, Some(ending)) =
-                (text, state.append(&content, buffers), ending.map_or(Some(None), |e| e.map(Some)))
+            let lost = state.append(&content, buffers);
+            let (Some(text), 0, Some(ending)) = (text, lost, ending.map_or(Some(None), |e| e.map(Some)))
             else {
+                self.consumed(key, content.len());
                 self.give_up(key);
                 continue;
             };

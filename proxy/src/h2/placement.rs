@@ -67,19 +67,17 @@ impl Placement {
             *total_before = now;
         }
         // Every connection's own count moves on, also when none is given.
-        let done: Vec<(Rc<Session>, u64)> = {
-            let connections = self.connections.borrow();
-            let alive = connections.iter().filter_map(Weak::upgrade);
-            alive.map(|session| (session.clone(), session.work_since_last())).collect()
-        };
+        let connections = self.connections.borrow();
+        let alive = || connections.iter().filter_map(Weak::upgrade);
+        alive().for_each(|session| session.settle_work());
         if self.pause.get() > 0 {
             self.pause.set(self.pause.get() - 1);
             return;
         }
         if shard.draining().is_none()
             && let Some(gift) = shards::gift(&work, shard.link.index)
-            && let Some(place) = gift.choose(done.iter().map(|(_, work)| *work))
-            && done[place].0.ask_to_move(gift.to)
+            && let Some(place) = gift.choose(alive().map(|session| session.work_done()))
+            && alive().nth(place).is_some_and(|session| session.ask_to_move(gift.to))
         {
             self.pause.set(PAUSE_PERIODS);
             shard.stats.connections_rebalanced.inc();

@@ -87,6 +87,8 @@ pub(crate) struct Session {
     pub(super) bytes: Cell<u64>,
     /// What it had done when shards were compared last.
     pub(super) work_seen: Cell<u64>,
+    /// And what it did in the period before.
+    pub(super) work_done: Cell<u64>,
     _counted: Open,
 }
 
@@ -156,6 +158,7 @@ impl Session {
             moving: Moving::new(came),
             bytes: Cell::new(0),
             work_seen: Cell::new(0),
+            work_done: Cell::new(0),
             _counted: counted,
         })
     }

@@ -117,6 +117,7 @@ impl Session {
                 self.shard.stats.faults[Fault::HeaderTimeout.index()].inc();
                 return Ok(Some(Stop::Over));
             }
+            self.leave_with_listener();
             let next = self.write(|machine, out| machine.on_time(now, out))?;
             let busy = !self.is_quiet() || self.unfinished.get().is_some();
             self.lease.wake_at(Lane::Up, if busy { next.min(now.after(LOOK_PERIOD)) } else { next });
@@ -130,6 +131,13 @@ impl Session {
             return Ok(Some(Stop::Over));
         }
         Ok(self.rest())
+    }
+
+    /// Leaves when its listener has left the configuration. Those that rest are told (`Kick::Leave`).
+    fn leave_with_listener(&self) {
+        if self.settings.listener.is_some_and(|id| !self.shard.has_listener(id)) {
+            self.drain();
+        }
     }
 
     /// Whether a client takes too long to complete a head, or the preface.
@@ -176,6 +184,7 @@ impl Session {
                 self.lease.wake_at(Lane::Read, now.after(WARM_TIME.min(self.settings.idle)));
                 // What the machine waits for without streams, if anything.
                 self.lease.wake_at(Lane::Up, now.after(LOOK_PERIOD));
+                self.leave_with_listener();
             }
             Rest::Busy => {}
             Rest::Warm(_) | Rest::Cold(_) if !quiet => {
@@ -186,6 +195,8 @@ impl Session {
             }
             Rest::Warm(since) if fired => {
                 self.rest.set(Rest::Cold(since));
+                self.machine.borrow_mut().shrink();
+                self.streams.borrow_mut().shrink();
                 self.lease.wake_at(Lane::Read, since.after(self.settings.idle));
             }
             Rest::Cold(_) if fired && self.leaving.get() => return Some(Stop::Over),

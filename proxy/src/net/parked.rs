@@ -11,6 +11,7 @@ use pinion_core::time::Instant;
 
 use crate::h2::moving::Resting;
 use crate::serve::proxy_protocol::ProxyFacts;
+use crate::tls::session::ParkedTls;
 
 /// The version of this form, for a receiver of another build.
 pub(crate) const PARKED_VERSION: u16 = 1;
@@ -49,6 +50,8 @@ pub(crate) struct Parked {
     pub(crate) opened: bool,
     /// What its PROXY header said.
     pub(crate) proxy: Option<Arc<ProxyFacts>>,
+    /// Its TLS.
+    pub(crate) tls: Option<Box<ParkedTls>>,
 }
 
 impl Parked {
@@ -65,6 +68,7 @@ impl Parked {
             accepted: now,
             opened: false,
             proxy: None,
+            tls: None,
         }
     }
 }

@@ -56,10 +56,11 @@ fn records_may_arrive_in_any_pieces() {
             let (socket, mut peer) = accepted(&shard, driver, pair(Some(version), None), Ktls::Off).await;
             // Three records; cut at every place of them, in two pieces.
             let message = pattern(90);
-            let length = peer.records(&message[..30]).len();
-            drop((socket, peer));
+            let first = peer.records(&message[..30]);
+            peer.tcp.write_all(&first).unwrap();
+            receive(&shard, &socket, 30, Size::Small).await;
+            let length = first.len();
             for cut in 1..3 * length {
-                let (socket, mut peer) = accepted(&shard, driver, pair(Some(version), None), Ktls::Off).await;
                 let mut records = Vec::new();
                 for third in message.chunks(30) {
                     records.extend(peer.records(third));
@@ -87,7 +88,6 @@ fn records_may_arrive_in_any_pieces() {
         }
         assert_eq!(shard.buffers.in_use(), 0);
     }
-    // A handshake for each cut: one driver at a time is long enough.
     on_each(test);
 }
 
@@ -315,7 +315,12 @@ fn closing_says_so_and_resetting_does_not() {
             crate::net::send::cut(&socket);
             drop(socket);
             assert_eq!(end_of(&mut peer).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "cut is cut");
+
+            let (socket, _peer) = accepted(&shard, driver, made(), Ktls::Off).await;
+            socket.shut(rustix::net::Shutdown::Read);
+            assert_eq!(socket.recv(small(&shard)).await.0.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         }
+        assert_eq!(shard.stats.tls.truncated.get(), 0, "all of it was this side's doing");
     }
     on_each(test);
 }
@@ -665,5 +670,115 @@ fn facts_say_what_was_agreed_and_sessions_are_resumed() {
         assert_eq!(counts, [[1, 1], [1, 1]]);
         assert_eq!(shard.stats.tls.duration[0].count(), 4);
     }
+    on_each(test);
+}
+
+#[test]
+fn a_connection_at_rest_moves_to_another_shard_with_all_it_has() {
+    async fn test(driver: Driver) {
+        let (here, there) = (shard(), shard());
+        for version in VERSIONS {
+            for held in [0, 1, 40] {
+                let (socket, mut peer) = accepted(&here, driver, pair(Some(version), None), Ktls::Off).await;
+                send_all(&socket, filled(&here, b"before"), |_| ()).await.0.unwrap();
+                let records = [peer.records(b"one"), peer.records(b"two")].concat();
+                // A whole record and part of the next, or part of the first, or nothing is there.
+                let (first, second) = records.split_at(held);
+                peer.tcp.write_all(first).unwrap();
+                if held > 0 {
+                    socket.raw_readable().await.unwrap();
+                    socket.session().unwrap().fill(&socket);
+                }
+                let session = socket.session().unwrap();
+                // Nobody took it: it goes on here.
+                let parked = session.park().unwrap();
+                assert!(session.park().is_none() && session.seal(b"x").is_err());
+                session.unpark(*parked);
+                send_all(&socket, filled(&here, b"between"), |_| ()).await.0.unwrap();
+                let parked = session.park().unwrap();
+                fn may_cross<T: std::marker::Send>(of: T) -> T {
+                    of
+                }
+                let parked = may_cross(parked);
+                let fd = rustix::io::fcntl_dupfd_cloexec(&socket, 0).unwrap();
+                let moved = Socket::new(fd).unwrap();
+                moved.secure(parked.adopt(&there).unwrap());
+                // What stays behind says no farewell.
+                drop(socket);
+                peer.tcp.write_all(second).unwrap();
+                assert_eq!(receive(&there, &moved, 6, Size::Small).await, b"onetwo");
+                send_all(&moved, filled(&there, b"after"), |_| ()).await.0.unwrap();
+                assert_eq!(peer.recv_exact(18), b"beforebetweenafter");
+                to_and_fro(&there, &moved, &mut peer).await;
+            }
+        }
+        assert_eq!((here.buffers.in_use(), there.buffers.in_use()), (0, 0));
+        let connections =
+            |shard: &TlsShard| shard.stats.tls.connections.iter().map(|one| one.get()).sum::<u64>();
+        assert_eq!((connections(&here), connections(&there)), (0, 0));
+    }
+    on_each(test);
+}
+
+/// What a small request and its answer, and a large body, cost in allocations: those of the library, which keeps a
+/// copy of each record's plaintext and builds each record in storage of its own.
+#[test]
+fn a_round_trip_allocates_what_the_library_does_and_nothing_else() {
+    async fn test(driver: Driver) {
+        let shard = shard();
+        for version in VERSIONS {
+            let (socket, mut peer) = accepted(&shard, driver, pair(Some(version), None), Ktls::Off).await;
+            let echo = std::thread::spawn(move || {
+                for length in [100; 300].into_iter().chain([60_000; 30]) {
+                    let message = peer.recv_exact(length);
+                    peer.send(&message);
+                }
+            });
+            let mut counts = Vec::new();
+            let rounds = [(100, Size::Small); 300].into_iter().chain([(60_000, Size::Large); 30]);
+            let mut message = shard.buffers.take(Size::Large).unwrap();
+            for (length, size) in rounds {
+                message.clear();
+                message.as_vec().resize(length, b'x');
+                let before = crate::sys::alloc::allocations();
+                let (sent, back) = send_all(&socket, message, |_| ()).await;
+                sent.unwrap();
+                message = back;
+                let mut received = 0;
+                while received < length {
+                    let (result, buffer) = socket.recv(shard.buffers.take(size).unwrap()).await;
+                    received += result.unwrap();
+                    drop(buffer);
+                }
+                counts.push(crate::sys::alloc::allocations() - before);
+            }
+            joined(echo, &shard).await;
+            let (small, large) = counts.split_at(300);
+            println!("{driver:?} {:?}: small {:?}, large {:?}", version.version, &small[290..], &large[20..]);
+            // One copy of the plaintext, one record.
+            assert!(small[100..].iter().all(|count| *count <= 2), "{small:?}");
+            // Four records each way.
+            assert!(large[10..].iter().all(|count| *count <= 8), "{large:?}");
+        }
+    }
+    on_each(test);
+}
+
+#[test]
+fn an_idle_connection_holds_its_session_and_nothing_else() {
+    async fn test(driver: Driver) {
+        let shard = shard();
+        for version in VERSIONS {
+            let mut all = Vec::new();
+            for _ in 0..20 {
+                all.push(accepted(&shard, driver, pair(Some(version), None), Ktls::Off).await);
+            }
+            assert_eq!(shard.buffers.in_use(), 0);
+            drop(all);
+        }
+    }
+    let library = size_of::<rustls::server::UnbufferedServerConnection>();
+    println!("a session has {} bytes of its own beside the library's {library}", size_of::<Session>());
+    assert!(size_of::<Session>() <= 256);
     on_each(test);
 }

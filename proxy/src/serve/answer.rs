@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pinion_core::fault::Fault;
+use pinion_core::http::grpc::answer::encode_message;
+use pinion_core::http::grpc::{self, Code};
 use pinion_core::http::h1::encode::encode_own;
 use pinion_core::http::h2;
 use pinion_core::route::DirectResponse;
@@ -46,7 +48,21 @@ pub(crate) async fn fault(call: &mut Call<'_>, fault: Fault, head_request: bool)
     }
     let keep = call.exchange.borrow_mut().on_own_answer() && row.after == pinion_core::fault::After::Keep;
     call.keep = keep;
+    if call.story.grpc.is_some() {
+        return in_grpc(call, fault, keep).await;
+    }
     own(call, row.status, &[TEXT], row.reason.as_bytes(), keep, head_request).await
+}
+
+/// Answers in gRPC's terms: HTTP 200, and what went wrong as its status in the head.
+async fn in_grpc(call: &mut Call<'_>, fault: Fault, keep: bool) -> bool {
+    let Some(grpc) = &mut call.story.grpc else { return false };
+    let code = Code::of_fault(fault);
+    grpc.status = Some(code);
+    let mut message = SmallVec::<[u8; 128]>::new();
+    encode_message(fault.row().reason, &mut message);
+    let fields = grpc::answer::fields(grpc.content_type(), code, &message);
+    own(call, 200, &fields, b"", keep, false).await
 }
 
 /// Answers with what the route says; says whether it was sent.
@@ -132,8 +148,11 @@ async fn on_stream(
     sent.ok().map(|()| content.len())
 }
 
-/// Answers a client when the shard is out of buffers.
+/// Answers a client when the shard is out of buffers. One with TLS sees the end: sealing takes a buffer, too.
 pub(crate) fn without_memory(connection: &Downstream) {
+    if connection.socket.session().is_some() {
+        return;
+    }
     let row = Fault::MemoryLimit.row();
     // ALLOC: outside the pool, and only when that has run out.
     let mut out = Vec::with_capacity(256);

@@ -35,6 +35,7 @@ use crate::shard::link::{Counted, ShardMessage};
 use crate::shard::slots::Kick;
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
+use crate::tls::session::Session;
 
 /// After an answer that ends the connection, how long and how much of what the client still sends is read
 /// and thrown away, so that a reset does not destroy the answer (RFC 9112 section 9.6).
@@ -74,8 +75,17 @@ pub(crate) fn adopt(shard: &Rc<Shard>, parked: Parked, counted: Counted) {
         shard.stats.accept_errors.inc();
         return;
     };
+    let mut facts = None;
+    if let Some(tls) = parked.tls {
+        facts = Some(tls.facts().clone());
+        let Some(session) = tls.adopt(&shard.tls) else {
+            return;
+        };
+        socket.secure(session);
+    }
     let permit = Permit::held(shard, &tables, view.index.index(), counted);
     let mut connection = Downstream::new(shard, view, socket, permit, parked.peer);
+    connection.tls = facts;
     connection.requests = parked.requests;
     connection.accepted = parked.accepted;
     connection.opened = parked.opened;
@@ -187,9 +197,20 @@ async fn idle(shard: &Shard, connection: &Downstream) -> Idle {
 /// Parks an idle connection and sends it to shard `to`; gives it back when that is not possible.
 fn depart(shard: &Shard, connection: Box<Downstream>, to: usize) -> Result<(), Box<Downstream>> {
     match park(shard, &connection, ParkedProtocol::Http1) {
-        Ok((parked, counted)) => hand_on(shard, to, parked, counted).map_err(|_| connection),
+        Ok((parked, counted)) => hand_on(shard, to, parked, counted).map_err(|parked| {
+            unpark(&connection, *parked);
+            connection
+        }),
         Err(_) => Err(connection),
     }
+}
+
+/// Takes back a connection that no shard took; gives back its protocol.
+pub(super) fn unpark(connection: &Downstream, parked: Parked) -> ParkedProtocol {
+    if let (Some(session), Some(tls)) = (connection.socket.session(), parked.tls) {
+        session.unpark(*tls);
+    }
+    parked.protocol
 }
 
 /// The form in which a connection crosses shards, and its second place in the counts until this shard lets go of
@@ -204,20 +225,22 @@ pub(super) fn park(
     let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(&connection.socket, 0) else {
         return Err(protocol);
     };
-    // What the library holds of a connection's keys stays on its thread.
-    if connection.tls.is_some() {
-        return Err(protocol);
-    }
     let tables = shard.tables();
     let id = connection.view.listener.id;
     let place = tables.shared.snapshot.listeners.iter().position(|listener| listener.id == id);
     let Some(counted) = place.and_then(|place| Counted::again(&tables.shared, place)) else {
         return Err(protocol);
     };
+    let session = connection.socket.session();
+    let tls = session.and_then(Session::park);
+    if session.is_some() && tls.is_none() {
+        return Err(protocol);
+    }
     let parked = Box::new(Parked {
         version: PARKED_VERSION,
         fd,
         protocol,
+        tls,
         listener: id,
         peer: connection.peer,
         unread: connection.inbuf.as_ref().map(|buffer| buffer.unread().to_vec()).unwrap_or_default(),
@@ -321,7 +344,8 @@ async fn linger(shard: &Shard, connection: &Downstream, mut buffer: Buffer) {
     let mut thrown = 0;
     while thrown < LINGER_BYTES {
         buffer.clear();
-        let (result, back) = connection.socket.recv(buffer).await;
+        // Part of a record may be gone with a receive that was given up: what comes can't be opened any more.
+        let (result, back) = connection.socket.recv_refuse(buffer).await;
         buffer = back;
         match result {
             Ok(1..) => thrown += buffer.unread().len(),

@@ -15,14 +15,14 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pinion_core::fault::{Fault, Party};
+use pinion_core::http::Method;
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::h1::encode::{ClientCert, Forwarding, encode_request};
-use pinion_core::http::{Framing, Method};
 use pinion_core::id::ClusterIndex;
 use pinion_core::route::Route;
 use pinion_core::telemetry::{Phase, class_of};
 use pinion_core::time::Instant;
 
+use super::forward::{Host, encode};
 use super::relay::{self, Uploaded};
 use super::request::Call;
 use super::respond::{Responded, Responding, respond};
@@ -33,13 +33,9 @@ use crate::net::clock;
 use crate::net::send::{Background, send_all};
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
-use crate::upstream::client::Client;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::{self, Got, Link, Want};
-
-/// Added header fields usually fit this beside the received head.
-pub(crate) const HEAD_ROOM: usize = 1_024;
 
 /// So often a request that an upstream refused unprocessed (it leaves, or had too many) is sent again unasked.
 const REFUSALS_MAX: u32 = 3;
@@ -50,29 +46,6 @@ enum Failed {
     Fault(Fault, Option<usize>),
     /// A status the route retries.
     Status(usize),
-}
-
-/// A copy of the request's host, for as long as its head is used.
-struct Host {
-    bytes: [u8; 256],
-    len: usize,
-}
-
-impl Default for Host {
-    fn default() -> Self {
-        Host { bytes: [0; 256], len: 0 }
-    }
-}
-
-impl Host {
-    fn of(trip: &Trip) -> Self {
-        Host { bytes: trip.host, len: trip.host_len }
-    }
-
-    /// The host; empty when there is none.
-    fn as_str(&self) -> &str {
-        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
-    }
 }
 
 /// A request in hand on an endpoint and its cluster.
@@ -107,8 +80,8 @@ pub(crate) async fn proxy(
     let began = clock::now();
     call.story.ledger.stamp(Phase::Route, began);
     let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
+    let until = call.story.grpc.as_mut().map_or(until, |grpc| grpc.begin(began, until));
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
-    let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
     let tunnel = call.exchange.get_mut().asks_for_tunnel();
     // A connection that tells of one client is of no use to others.
@@ -116,10 +89,7 @@ pub(crate) async fn proxy(
     let preface = send.map(|send| proxy_protocol::header(call.shard, call.connection, send, ""));
     let preface = preface.as_deref().unwrap_or_default();
     let fresh = tunnel || !preface.is_empty();
-    let client = match call.stream {
-        Some(stream) => Client::Stream(stream),
-        None => Client::Socket { socket: &call.connection.socket, half_close },
-    };
+    let client = call.client();
     let named = cluster.tls.as_ref().is_some_and(|tls| tls.names_by_request());
     let host = if named { Host::of(trip) } else { Host::default() };
     let mut want =
@@ -183,6 +153,11 @@ async fn attempt(
     call.story.reused = link.is_reused();
     call.story.endpoint = Some(endpoint.clone());
     endpoint.stats.requests_total.inc();
+    if matches!(link, Link::Http1(_)) && call.story.grpc.is_some_and(|grpc| grpc.is_translated()) {
+        // Without HTTP/2 there are no trailers that could be relied upon.
+        pool::release(call.shard, want.cluster, link, true, call.story.ledger.last());
+        return Err(Failed::Fault(Fault::MethodUnsupported, Some(place)));
+    }
     let result = match (call.stream, link) {
         (None, Link::Http1(upstream)) => alone(call, trip, route, want, upstream, may_retry_status).await,
         (Some(_), Link::Http2(_)) if trip.head.method == Method::Connect => {
@@ -386,59 +361,4 @@ async fn stream(
         respond.as_mut().poll(cx)
     })
     .await
-}
-
-/// The request as it goes out on an HTTP/1 connection: head and as much of the body as is here.
-pub(super) fn encode(call: &mut Call<'_>, trip: &Trip, route: &Route) -> Result<Buffer, Fault> {
-    let head = &trip.head;
-    let needed = head.len + call.kept + HEAD_ROOM;
-    let size = if needed <= Size::Small.room() { Size::Small } else { Size::Large };
-    let mut out = call.shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
-    let mut request_id = [0_u8; 32];
-    let forwarding = forwarding(call, &mut request_id);
-    let bytes = head.bytes(call.inbuf.unread());
-    let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
-    encode_request(out.as_vec(), bytes, head, path, &forwarding, &route.request_headers, head.framing);
-    // Beyond the buffer's room this grows it, which is rare: very long fields added by a route.
-    let body = call.kept_body(head);
-    if call.stream.is_some() && head.framing == Framing::Chunked {
-        cross::append_body(&mut out, body, call.ended, call.trailers.as_ref());
-    } else {
-        out.as_vec().extend_from_slice(body);
-        if call.ended {
-            out.as_vec().extend_from_slice(call.body.tail());
-        }
-    }
-    Ok(out)
-}
-
-/// What is said of the request's way.
-pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -> Forwarding<'c> {
-    let connection = call.connection;
-    let listener = &connection.view.listener;
-    let options = &listener.forwarding;
-    let peer = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
-    Forwarding {
-        peer_ip: connection.text.ip(),
-        proto: if connection.tls.is_some() { b"https" } else { b"http" },
-        trusted: connection.view.trusted,
-        x_forwarded_host: options.x_forwarded_host,
-        forwarded: options.forwarded,
-        via: options.via,
-        request_id: options.request_id.then(|| new_request_id(call, request_id)),
-        fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
-        upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
-        client_cert: ClientCert::new(options.client_cert, peer),
-    }
-}
-
-/// A random request id: 128 bits in hexadecimal.
-fn new_request_id<'t>(call: &Call<'_>, text: &'t mut [u8; 32]) -> &'t [u8] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut rng = call.shard.rng.borrow_mut();
-    let bits = u128::from(rng.bits()) << 64 | u128::from(rng.bits());
-    for (place, digit) in text.iter_mut().enumerate() {
-        *digit = DIGITS[(bits >> (4 * place)) as usize & 15];
-    }
-    text
 }

@@ -19,7 +19,7 @@ use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::http::{Framing, Method};
 use pinion_core::telemetry::{Phase, ShardStats, Side};
 
-use super::connection::{Next, hand_on, park};
+use super::connection::{Next, hand_on, park, unpark};
 use super::downstream::{Downstream, View};
 use super::record::{Seen, record};
 use super::request::{Call, attend, finish, passes_upgrade};
@@ -73,12 +73,13 @@ pub(crate) fn start(shard: &Rc<Shard>, connection: Box<Downstream>, resting: Opt
 /// Serves a client's connection that begins to speak HTTP/2 until it ends, here or on a shard that has less to do.
 pub(crate) async fn connection(shard: &Rc<Shard>, connection: Box<Downstream>) {
     let open = |stats: &ShardStats| stats.http2[Side::Downstream as usize].connections_active.get();
-    if connection.tls.is_none()
-        && let Some(to) = shard.h2.placement.beginning(shard, open)
+    if let Some(to) = shard.h2.placement.beginning(shard, open)
         && let Ok((parked, counted)) = park(shard, &connection, ParkedProtocol::Http2Fresh)
-        && hand_on(shard, to, parked, counted).is_ok()
     {
-        return;
+        match hand_on(shard, to, parked, counted) {
+            Ok(()) => return,
+            Err(parked) => drop(unpark(&connection, *parked)),
+        }
     }
     serve_from(shard, connection, None).await;
 }
@@ -86,7 +87,6 @@ pub(crate) async fn connection(shard: &Rc<Shard>, connection: Box<Downstream>) {
 async fn serve_from(shard: &Rc<Shard>, mut connection: Box<Downstream>, mut resting: Option<Box<Resting>>) {
     let mut inbuf = connection.inbuf.take();
     let (socket, listener) = (connection.socket.clone(), connection.view.listener.clone());
-    let movable = connection.tls.is_none();
     let front = Front::new(connection);
     loop {
         let on_request = |request| shard.h2.serve(shard, front.clone(), request);
@@ -94,13 +94,15 @@ async fn serve_from(shard: &Rc<Shard>, mut connection: Box<Downstream>, mut rest
             Some(resting) => Start::Resumed(resting),
             None => Start::Fresh(limits(&listener)),
         };
-        let (socket, settings) = (socket.clone(), settings(&listener, movable));
+        let (socket, settings) = (socket.clone(), settings(&listener));
         let served = server::serve_connection(shard, socket, settings, start, inbuf, on_request).await;
         let Served::Moved { to, resting: there } = served else {
             return;
         };
         let back = match park(shard, &front.first, ParkedProtocol::Http2(there)) {
-            Ok((parked, counted)) => hand_on(shard, to, parked, counted).err().map(|parked| parked.protocol),
+            Ok((parked, counted)) => {
+                hand_on(shard, to, parked, counted).err().map(|parked| unpark(&front.first, *parked))
+            }
             Err(protocol) => Some(protocol),
         };
         let Some(ParkedProtocol::Http2(back)) = back else {
@@ -173,7 +175,7 @@ fn limits(listener: &Listener) -> Limits {
     }
 }
 
-fn settings(listener: &Listener, movable: bool) -> Settings {
+fn settings(listener: &Listener) -> Settings {
     let http2 = &listener.http2;
     Settings {
         side: Side::Downstream,
@@ -185,7 +187,7 @@ fn settings(listener: &Listener, movable: bool) -> Settings {
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
         max_age: http2.age,
-        movable,
+        movable: true,
         streams: http2.streams as usize,
     }
 }

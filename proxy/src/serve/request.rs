@@ -20,6 +20,7 @@ use pinion_core::time::Instant;
 
 use super::connection::Next;
 use super::downstream::Downstream;
+use super::grpc::Grpc;
 use super::record::{Seen, Story, record};
 use super::trip::Trip;
 use super::{answer, exchange, head};
@@ -30,6 +31,7 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
+use crate::upstream::client::Client;
 
 /// A request being served: what the stages share.
 pub(crate) struct Call<'a> {
@@ -144,6 +146,7 @@ pub(crate) async fn attend<'t>(
         [] => 0,
         _ => normalize_host(authority, &mut trip.host).ok_or(Fault::BadRequest)?,
     };
+    call.story.grpc = Grpc::of(bytes, head);
     let raw = head.path.of(bytes);
     let path = match normalize_path(raw, &mut trip.path).map_err(|_| Fault::BadRequest)? {
         Normalised::Same => {
@@ -165,6 +168,10 @@ pub(crate) async fn attend<'t>(
         if !route.connect || matches!(route.action, Action::Direct(_)) {
             return Err(Fault::MethodUnsupported);
         }
+    }
+    if let Some(grpc) = &mut call.story.grpc {
+        let skip = trip.head.skip;
+        grpc.translate(route, &mut call.inbuf.unread_mut()[skip..], &mut trip.head);
     }
     // choose, pool, exchange, respond
     let cluster = match &route.action {
@@ -212,6 +219,17 @@ fn take_body(call: &mut Call<'_>, head: &RequestHead) -> Result<(), Fault> {
 }
 
 impl<'a> Call<'a> {
+    /// Who waits for the answer.
+    pub(crate) fn client(&self) -> Client<'a> {
+        match self.stream {
+            Some(stream) => Client::Stream(stream),
+            None => Client::Socket {
+                socket: &self.connection.socket,
+                half_close: self.connection.view.listener.half_close,
+            },
+        }
+    }
+
     /// A request whose head was read at `began`.
     pub(crate) fn new(
         shard: &'a Shard,

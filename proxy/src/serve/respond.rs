@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
+use pinion_core::http::grpc::Code;
 use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::{Answer, Closed, Exchange};
 use pinion_core::http::h1::encode::{
@@ -24,7 +25,7 @@ use pinion_core::route::Route;
 use pinion_core::telemetry::{Direction, Phase};
 
 use super::downstream::Downstream;
-use super::exchange::HEAD_ROOM;
+use super::forward::HEAD_ROOM;
 use super::record::Story;
 use super::relay::{SPLICE_BYTES_MIN, splice_down};
 use super::tunnel;
@@ -79,7 +80,7 @@ pub(crate) async fn respond(
 ) -> Result<Responded, Fault> {
     let (mut inbuf, frame, emit, rechunk) = loop {
         let inbuf = read_head(call, upstream, head, method).await?;
-        if call.may_retry_status && is_retried(call, head) {
+        if call.may_retry_status && is_retried(call, inbuf.unread(), head) {
             return Ok(Responded::Retry);
         }
         if call.connection.is_ending(call.shard, call.generation) {
@@ -170,8 +171,12 @@ fn fault_of(closed: Closed) -> Fault {
 }
 
 /// Whether the route has the request sent again because of this status.
-pub(super) fn is_retried(call: &Responding<'_>, head: &ResponseHead) -> bool {
-    let retried = call.route.retry.as_ref().is_some_and(|retry| retry.on.status(head.status));
+pub(super) fn is_retried(call: &Responding<'_>, bytes: &[u8], head: &ResponseHead) -> bool {
+    let Some(on) = call.route.retry.as_ref().map(|retry| &retry.on) else { return false };
+    // A status in the head of a response with content is a status to come.
+    let grpc = || Code::of_fields(bytes, &head.fields).filter(|_| !head.framing.has_body());
+    let retried =
+        on.status(head.status) || !on.grpc.is_empty() && grpc().is_some_and(|code| on.grpc_status(code));
     retried && call.exchange.borrow().is_repeatable()
 }
 

@@ -14,7 +14,7 @@ use pinion_core::telemetry::Phase;
 use pinion_core::time::Instant;
 
 use super::downstream::Downstream;
-use super::exchange::HEAD_ROOM;
+use super::forward::HEAD_ROOM;
 use super::request::Call;
 use super::respond::{Responded, Responding};
 use super::through::{End, through};

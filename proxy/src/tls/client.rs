@@ -19,8 +19,8 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, Error};
 
-use super::context::{self, Builder, Expiry, certificate_files, trust_files};
-use super::files::FileSet;
+use super::context::{self, Builder, Expiry, SystemRoots, certificate_files, trust_files};
+use super::files::{Digests, FileSet};
 use super::handshake::Shown;
 use super::identity::identity;
 use super::material::Finding;
@@ -44,9 +44,13 @@ fn files(settings: &ClusterTls) -> impl Iterator<Item = &Path> + Clone {
 
 impl ClientTls {
     /// Reads the files and builds the first context; warnings are left in `findings`.
-    pub(super) fn load(settings: ClusterTls, findings: &mut Vec<Finding>) -> Option<Self> {
+    pub(super) fn load(
+        settings: ClusterTls,
+        system: &SystemRoots,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Self> {
         let context = match FileSet::read(files(&settings)) {
-            Ok(set) => ClientContext::build(&settings, set, findings)?,
+            Ok(set) => ClientContext::build(&settings, &set, system, findings)?,
             Err(found) => {
                 findings.extend(found);
                 return None;
@@ -94,7 +98,7 @@ impl ClientTls {
 
     /// Reads the files again. A set that differs and can be used comes in; one that can't is kept out and
     /// `None`. Otherwise says whether the context changed.
-    pub(super) fn refresh(&self, findings: &mut Vec<Finding>) -> Option<bool> {
+    pub(super) fn refresh(&self, system: &SystemRoots, findings: &mut Vec<Finding>) -> Option<bool> {
         let set = match FileSet::read(files(&self.settings)) {
             Ok(set) => set,
             Err(found) => {
@@ -102,10 +106,10 @@ impl ClientTls {
                 return None;
             }
         };
-        if self.current.load().set == set {
+        if self.current.load().digests == set.digests() {
             return Some(false);
         }
-        let new = ClientContext::build(&self.settings, set, findings)?;
+        let new = ClientContext::build(&self.settings, &set, system, findings)?;
         self.current.store(Arc::new(new));
         Some(true)
     }
@@ -130,16 +134,21 @@ pub(crate) struct ClientContext {
     pub(crate) ktls: Ktls,
     verifier: Arc<PeerVerifier>,
     expiries: Box<[Expiry]>,
-    set: FileSet,
+    digests: Digests,
 }
 
 impl ClientContext {
     /// The context that `set` makes; `None` with an error among the findings.
-    fn build(settings: &ClusterTls, set: FileSet, findings: &mut Vec<Finding>) -> Option<Self> {
-        let mut builder = Builder::new();
+    fn build(
+        settings: &ClusterTls,
+        set: &FileSet,
+        system: &SystemRoots,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Self> {
+        let mut builder = Builder::new(system);
         let provider = context::provider(&settings.parameters);
-        let own = settings.certificate.as_ref().map(|own| builder.certificate(own, &set, &provider));
-        let verifier = builder.verifier(&settings.trust, &set, &provider, true);
+        let own = settings.certificate.as_ref().map(|own| builder.certificate(own, set, &provider));
+        let verifier = builder.verifier(&settings.trust, set, &provider, true);
         let failed = builder.has_errors();
         findings.append(&mut builder.findings);
         let verifier = Arc::new(verifier.filter(|_| !failed)?);
@@ -170,7 +179,7 @@ impl ClientContext {
             ktls: settings.ktls,
             verifier,
             expiries: builder.expiries.into(),
-            set,
+            digests: set.digests(),
         })
     }
 

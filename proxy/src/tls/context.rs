@@ -2,6 +2,7 @@
 //!
 //! Not here: what only one of the two has (`server`, `client`).
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +21,29 @@ use super::identity::CertFacts;
 use super::material::{self, Finding};
 use super::verify::{Anchors, PeerVerifier};
 
+/// What the operating system believes, read once for all contexts of one turn.
+#[derive(Default)]
+pub(crate) struct SystemRoots(OnceCell<Result<Arc<[TrustAnchor<'static>]>, String>>);
+
+impl SystemRoots {
+    /// The roots. Certificates that can't be roots are left out, as everywhere.
+    fn anchors(&self) -> Result<Arc<[TrustAnchor<'static>]>, String> {
+        let read = || {
+            let found = rustls_native_certs::load_native_certs();
+            let anchor = |der: &CertificateDer<'static>| {
+                webpki::anchor_from_trusted_cert(der).ok().map(|anchor| anchor.to_owned())
+            };
+            let anchors: Arc<[_]> = found.certs.iter().filter_map(anchor).collect();
+            let why = || found.errors.first().map_or(String::new(), |error| format!(": {error}"));
+            if anchors.is_empty() { Err(why()) } else { Ok(anchors) }
+        };
+        self.0.get_or_init(read).clone()
+    }
+}
+
 /// What builds contexts: the moment, what the system believes, and what was found so far.
-pub(super) struct Builder {
+pub(super) struct Builder<'a> {
+    system: &'a SystemRoots,
     /// When the files are judged.
     pub(super) now: UnixTime,
     /// What was found in files.
@@ -41,9 +63,9 @@ pub(crate) struct Expiry {
     pub(crate) not_after: i64,
 }
 
-impl Builder {
-    pub(super) fn new() -> Self {
-        Builder { now: UnixTime::now(), findings: Vec::new(), expiries: Vec::new() }
+impl<'a> Builder<'a> {
+    pub(super) fn new(system: &'a SystemRoots) -> Self {
+        Builder { system, now: UnixTime::now(), findings: Vec::new(), expiries: Vec::new() }
     }
 
     /// Whether something keeps the set out.
@@ -133,22 +155,15 @@ impl Builder {
         anchors
     }
 
-    /// What the operating system believes. Certificates that can't be roots are left out, as everywhere.
     fn system_roots(&mut self) -> Option<Arc<[TrustAnchor<'static>]>> {
-        let found = rustls_native_certs::load_native_certs();
-        let anchor = |der: &CertificateDer<'static>| {
-            webpki::anchor_from_trusted_cert(der).ok().map(|anchor| anchor.to_owned())
-        };
-        let anchors: Arc<[_]> = found.certs.iter().filter_map(anchor).collect();
-        if anchors.is_empty() {
-            let why = found.errors.first().map_or(String::new(), |error| format!(": {error}"));
-            self.findings.push(
-                Finding::error(Path::new(SYSTEM_ROOTS), format!("this system has no roots to believe{why}"))
-                    .help("install the package `ca-certificates`, or say whom to believe with `ca`"),
-            );
-            return None;
-        }
-        Some(anchors)
+        self.system
+            .anchors()
+            .map_err(|why| {
+                let what = format!("this system has no roots to believe{why}");
+                let help = "install the package `ca-certificates`, or say whom to believe with `ca`";
+                self.findings.push(Finding::error(Path::new(SYSTEM_ROOTS), what).help(help));
+            })
+            .ok()
     }
 }
 

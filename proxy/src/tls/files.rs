@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use pinion_core::limits::TLS_FILE_BYTES_MAX;
 use rustls::pki_types::pem::PemObject;
 
@@ -28,7 +29,6 @@ use crate::config::file::{Fingerprint, fingerprint};
 const TRIES: usize = 5;
 
 /// The contents of some files at one moment.
-#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct FileSet(BTreeMap<PathBuf, Box<[u8]>>);
 
 impl FileSet {
@@ -66,8 +66,20 @@ impl FileSet {
         self.0.get(path).map_or(&[], |bytes| bytes)
     }
 
+    /// What tells these contents from others.
+    pub(super) fn digests(&self) -> Digests {
+        let digest = |bytes: &[u8]| digest(&SHA256, bytes).as_ref().into();
+        Digests(self.0.iter().map(|(path, bytes)| (path.clone(), digest(bytes))).collect())
+    }
+}
+
+/// What tells one set from another: keys and long lists need not be kept for that.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Digests(BTreeMap<PathBuf, Box<[u8]>>);
+
+impl Digests {
     /// Whether all of `paths` have the same contents in `other`.
-    pub(super) fn same<'a>(&self, other: &FileSet, mut paths: impl Iterator<Item = &'a Path>) -> bool {
+    pub(super) fn same<'a>(&self, other: &Digests, mut paths: impl Iterator<Item = &'a Path>) -> bool {
         paths.all(|path| self.0.get(path) == other.0.get(path))
     }
 }
@@ -83,10 +95,11 @@ fn look<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<Fingerprint> {
 
 fn read_one(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+    // A folder can't be read, and a pipe would keep us waiting for whoever writes to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
     }
+    let file = File::open(path)?;
     file.take(TLS_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > TLS_FILE_BYTES_MAX {
         return Err(io::ErrorKind::FileTooLarge.into());

@@ -25,8 +25,8 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig};
 
-use super::context::{self, Builder, Expiry, certificate_files, trust_files};
-use super::files::FileSet;
+use super::context::{self, Builder, Expiry, SystemRoots, certificate_files, trust_files};
+use super::files::{Digests, FileSet};
 use super::handshake::{Shown, Terms};
 use super::identity::identity;
 use super::material::{Finding, OwnCertificate};
@@ -112,10 +112,10 @@ impl ServerTls {
                 return None;
             }
         };
-        if old.set.same(&set, self.settings.files()) {
+        if old.digests == set.digests() {
             return Some(false);
         }
-        let new = ServerContext::build(&self.settings, set, Some(&old), findings)?;
+        let new = ServerContext::build(&self.settings, &set, Some(&old), findings)?;
         self.current.store(Arc::new(new));
         Some(true)
     }
@@ -130,13 +130,13 @@ pub(crate) struct ServerContext {
     verifier: Option<Arc<PeerVerifier>>,
     tickets: Option<Arc<dyn ProducesTickets>>,
     expiries: Box<[Expiry]>,
-    set: FileSet,
+    digests: Digests,
 }
 
 impl ServerContext {
     fn load(settings: &ServerSettings, old: Option<&Self>, findings: &mut Vec<Finding>) -> Option<Self> {
         match FileSet::read(settings.files()) {
-            Ok(set) => Self::build(settings, set, old, findings),
+            Ok(set) => Self::build(settings, &set, old, findings),
             Err(found) => {
                 findings.extend(found);
                 None
@@ -147,17 +147,19 @@ impl ServerContext {
     /// The context that `set` makes; `None` with an error among the findings.
     fn build(
         settings: &ServerSettings,
-        set: FileSet,
+        set: &FileSet,
         old: Option<&Self>,
         findings: &mut Vec<Finding>,
     ) -> Option<Self> {
         let tls = &settings.tls;
-        let mut builder = Builder::new();
+        // Listeners believe in files only.
+        let system = SystemRoots::default();
+        let mut builder = Builder::new(&system);
         let provider = context::provider(&tls.parameters);
         let own: Vec<_> =
-            tls.certificates.iter().filter_map(|files| builder.certificate(files, &set, &provider)).collect();
+            tls.certificates.iter().filter_map(|files| builder.certificate(files, set, &provider)).collect();
         let verifier = (tls.client != ClientCertificate::None)
-            .then(|| builder.verifier(&tls.trust, &set, &provider, tls.client == ClientCertificate::Require))
+            .then(|| builder.verifier(&tls.trust, set, &provider, tls.client == ClientCertificate::Require))
             .flatten()
             .map(Arc::new);
         let failed = builder.has_errors() || own.is_empty();
@@ -165,7 +167,8 @@ impl ServerContext {
         if failed {
             return None;
         }
-        let trusted_alike = old.is_some_and(|old| old.set.same(&set, trust_files(&tls.trust)));
+        let digests = set.digests();
+        let trusted_alike = old.is_some_and(|old| old.digests.same(&digests, trust_files(&tls.trust)));
         let tickets = match old.filter(|_| trusted_alike).map(|old| old.tickets.clone()) {
             Some(tickets) => tickets,
             // Without randomness no handshake works either; then sessions are just not resumed.
@@ -204,7 +207,7 @@ impl ServerContext {
             verifier,
             tickets,
             expiries: builder.expiries.into(),
-            set,
+            digests,
         })
     }
 

@@ -14,6 +14,7 @@ use pinion_core::config::{Problems, Severity};
 
 use super::client::ClientTls;
 pub(crate) use super::context::Expiry;
+use super::context::SystemRoots;
 use super::material::Finding;
 use super::server::{ServerSettings, ServerTls};
 
@@ -98,6 +99,7 @@ impl TlsStore {
             Some(Part::new(&listener.name, tls?))
         });
         let listeners = listeners.collect();
+        let system = SystemRoots::default();
         let clusters = snapshot.clusters.iter().enumerate().map(|(place, cluster)| {
             let settings = cluster.tls.clone()?;
             let known = old.and_then(|old| find(&old.clusters, &cluster.name));
@@ -105,7 +107,7 @@ impl TlsStore {
                 return Some(part.clone());
             }
             let mut findings = Vec::new();
-            let tls = ClientTls::load(settings, &mut findings);
+            let tls = ClientTls::load(settings, &system, &mut findings);
             report(snapshot, TlsOwner::Cluster(place), findings, &mut problems);
             Some(Part::new(&cluster.name, tls?))
         });
@@ -132,9 +134,10 @@ impl TlsStore {
             part.refreshed.note(changed);
             outcomes.push(Outcome { kind: "listener", name: part.name.clone(), changed, findings });
         }
+        let system = SystemRoots::default();
         for part in self.clusters.iter().flatten() {
             let mut findings = Vec::new();
-            let changed = part.tls.refresh(&mut findings);
+            let changed = part.tls.refresh(&system, &mut findings);
             part.refreshed.note(changed);
             outcomes.push(Outcome { kind: "cluster", name: part.name.clone(), changed, findings });
         }

@@ -9,6 +9,7 @@
 //! - a certificate is verified in both roles by the same steps;
 //! - a refusal says why: the peer gets an alert, `rustls::Error` carries the reason ([`PeerRefused`] for what
 //!   rustls has no word for);
+//! - of a certificate that is not verified yet webpki alone reads, and nothing but its URI name is used;
 //! - with permitted peers an endpoint's name is not verified: the identity takes its place.
 //!
 //! Not here: reading roots (`material`), identities (`identity`).
@@ -18,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use pinion_core::tls::reason::TlsReason;
-use pinion_core::tls::{IdentityMatch, TrustDomain};
+use pinion_core::tls::{IdentityMatch, SpiffeId, TrustDomain};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
@@ -127,9 +128,8 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let facts = self.facts(leaf)?;
-        self.chain(leaf, intermediates, now, KeyUsage::client_auth(), facts.as_ref())?;
-        facts.map_or(Ok(()), |facts| self.permit(&facts))
+        self.chain(leaf, intermediates, now, KeyUsage::client_auth())?;
+        self.owner(leaf)
     }
 
     /// Verifies a server's chain, and its name unless rules say who may answer.
@@ -140,25 +140,15 @@ impl PeerVerifier {
         name: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let facts = self.facts(leaf)?;
-        self.chain(leaf, intermediates, now, KeyUsage::server_auth(), facts.as_ref())?;
-        match (facts, name) {
-            (Some(facts), _) if !self.permitted.is_empty() => self.permit(&facts),
-            (_, Some(name)) => {
+        self.chain(leaf, intermediates, now, KeyUsage::server_auth())?;
+        self.owner(leaf)?;
+        match name.filter(|_| self.permitted.is_empty()) {
+            Some(name) => {
                 let cert = EndEntityCert::try_from(leaf).map_err(refusal)?;
                 cert.verify_is_valid_for_subject_name(name).map_err(refusal)
             }
-            (_, None) => Ok(()),
+            None => Ok(()),
         }
-    }
-
-    /// What the certificate says, where that decides something.
-    fn facts(&self, leaf: &CertificateDer<'_>) -> Result<Option<CertFacts>, Error> {
-        if self.permitted.is_empty() && matches!(self.anchors, Anchors::Plain(_)) {
-            return Ok(None);
-        }
-        let bad = Error::InvalidCertificate(CertificateError::BadEncoding);
-        CertFacts::read(leaf).map(Some).ok_or(bad)
     }
 
     fn chain(
@@ -167,16 +157,22 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         usage: KeyUsage,
-        facts: Option<&CertFacts>,
     ) -> Result<(), Error> {
+        let cert = EndEntityCert::try_from(leaf).map_err(refusal)?;
         let anchors = match &self.anchors {
             Anchors::Plain(anchors) => anchors,
             Anchors::Spiffe(bundles) => {
-                let id = facts.map_or(Err(NoSvid::NoUri), CertFacts::spiffe).map_err(PeerRefused::NoSvid)?;
-                let domain = id.trust_domain();
-                let unknown = || PeerRefused::UnknownTrustDomain(domain.into());
-                let parsed = domain.parse::<TrustDomain>().map_err(|_| unknown())?;
-                &**bundles.get(&parsed).ok_or_else(unknown)?
+                // Nothing is proved yet: this only says which bundle must prove it.
+                let mut uris = cert.valid_uri_names();
+                let (uri, more) = (uris.next(), uris.next());
+                let uri = uri.ok_or(PeerRefused::NoSvid(NoSvid::NoUri))?;
+                if more.is_some() {
+                    return Err(PeerRefused::NoSvid(NoSvid::SeveralUris).into());
+                }
+                let id: SpiffeId = uri.parse().map_err(|_| PeerRefused::NoSvid(NoSvid::NotSpiffe))?;
+                let unknown = || PeerRefused::UnknownTrustDomain(id.trust_domain().into());
+                let domain = id.trust_domain().parse::<TrustDomain>().map_err(|_| unknown())?;
+                &**bundles.get(&domain).ok_or_else(unknown)?
             }
         };
         let lists: Vec<&CertRevocationList<'static>> = self.revoked.iter().collect();
@@ -187,10 +183,23 @@ impl PeerVerifier {
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
-        let cert = EndEntityCert::try_from(leaf).map_err(refusal)?;
         cert.verify_for_usage(self.algorithms.all, anchors, intermediates, now, usage, revocation, None)
             .map(|_| ())
             .map_err(refusal)
+    }
+
+    /// Judges the owner of a certificate whose chain was verified.
+    fn owner(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
+        let spiffe = matches!(self.anchors, Anchors::Spiffe(_));
+        if self.permitted.is_empty() && !spiffe {
+            return Ok(());
+        }
+        let bad = Error::InvalidCertificate(CertificateError::BadEncoding);
+        let facts = CertFacts::read(leaf).ok_or(bad)?;
+        if spiffe {
+            facts.spiffe().map_err(PeerRefused::NoSvid)?;
+        }
+        self.permit(&facts)
     }
 
     fn permit(&self, facts: &CertFacts) -> Result<(), Error> {

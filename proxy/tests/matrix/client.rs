@@ -148,7 +148,7 @@ impl Client {
             Client::Http2 { sender, scheme } => {
                 let mut sender = sender.ready().await?;
                 // The setting may come a little after the handshake.
-                for _ in 0..200 {
+                for _ in 0..50 {
                     if sender.is_extended_connect_protocol_enabled() {
                         break;
                     }

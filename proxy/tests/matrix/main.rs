@@ -6,8 +6,13 @@
 //! ```
 //!
 //! A cell is a function in `cells`. All cells of all pairs run, whatever fails; then the table is printed and the test
-//! fails with every reason. `PINION_MATRIX="epoll h2c to http1, head"` runs only the cells whose name has that in it
-//! (alternatives are separated by `|`). The ends are the `h2` crate, rustls, and an HTTP/1.1 of the test's own: nothing of the program.
+//! fails with every reason. The ends are the `h2` crate, rustls, and an HTTP/1.1 of the test's own: nothing of the
+//! program.
+//!
+//! | variable | |
+//! |---|---|
+//! | `PINION_MATRIX="epoll h2c to http1, head"` | only the cells whose name has that in it, or one of several with a bar in between |
+//! | `PINION_MATRIX_KTLS=on` | the kernel takes over the records of every TLS connection on both sides, if it can (`ci/ktls`) |
 //!
 //! Not here: real clients (`clients`), malformed traffic (`wire`).
 
@@ -39,6 +44,7 @@ use std::time::{Duration, Instant};
 use cells::{Outcome, Pair};
 use pair::Kind;
 use scene::Scene;
+use support::Driver;
 
 /// How long one cell may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -110,29 +116,12 @@ struct Tried {
 
 #[test]
 fn every_feature_works_over_every_pair() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut tried = Vec::new();
     let start = Instant::now();
-    for driver in support::drivers() {
-        let mut scene = Scene::start(driver, &runtime);
-        for down in Kind::ALL {
-            for up in Kind::ALL {
-                for cell in CELLS {
-                    let column = format!("{} {} to {}", driver.label(), down.name(), up.name());
-                    if !is_wanted(&format!("{column}, {}", cell.name)) {
-                        continue;
-                    }
-                    let start = Instant::now();
-                    let outcome = (cell.has)(down, up).then(|| one(cell, &scene, down, up, &runtime));
-                    if let Some(said) = scene.has_ended() {
-                        println!("the program ended in {column}, {}:\n{said}", cell.name);
-                        scene = Scene::start(driver, &runtime);
-                    }
-                    tried.push(Tried { cell: cell.name, column, outcome, took: start.elapsed() });
-                }
-            }
-        }
-    }
+    let drivers = support::drivers();
+    let tried: Vec<Tried> = std::thread::scope(|scope| {
+        let running: Vec<_> = drivers.iter().map(|&driver| scope.spawn(move || all_pairs(driver))).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
     println!("{}\n{:.1} s, the longest: {}", table(&tried), start.elapsed().as_secs_f64(), longest(&tried));
     let failures: Vec<String> = tried
         .iter()
@@ -147,6 +136,31 @@ fn every_feature_works_over_every_pair() {
 /// Whether `PINION_MATRIX`, if it is set, wants this cell.
 fn is_wanted(name: &str) -> bool {
     std::env::var("PINION_MATRIX").map_or(true, |wanted| wanted.split('|').any(|part| name.contains(part)))
+}
+
+/// Runs every cell of every pair on one driver.
+fn all_pairs(driver: Driver) -> Vec<Tried> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut tried = Vec::new();
+    let mut scene = Scene::start(driver, &runtime);
+    for down in Kind::ALL {
+        for up in Kind::ALL {
+            for cell in CELLS {
+                let column = format!("{} {} to {}", driver.label(), down.name(), up.name());
+                if !is_wanted(&format!("{column}, {}", cell.name)) {
+                    continue;
+                }
+                let start = Instant::now();
+                let outcome = (cell.has)(down, up).then(|| one(cell, &scene, down, up, &runtime));
+                if let Some(said) = scene.has_ended() {
+                    println!("the program ended in {column}, {}:\n{said}", cell.name);
+                    scene = Scene::start(driver, &runtime);
+                }
+                tried.push(Tried { cell: cell.name, column, outcome, took: start.elapsed() });
+            }
+        }
+    }
+    tried
 }
 
 /// Runs one cell and compares the metrics with what it says.

@@ -164,7 +164,11 @@ pub(crate) struct Said(pub(crate) u16, pub(crate) String);
 impl Secure {
     /// Connects and shakes hands; fails as the handshake does (with TLS 1.3 a refusal comes with the first answer).
     pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?, config, name)
+    }
+
+    /// Shakes hands on a connection on which something else was said before.
+    pub(crate) fn over(stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
@@ -181,6 +185,12 @@ impl Secure {
         write!(self.0, "GET {target} HTTP/1.1\r\nHost: web.example\r\n{more}\r\n")?;
         self.0.flush()?;
         answer(&mut self.0)
+    }
+
+    /// Says that all was said, and closes.
+    pub(crate) fn close(mut self) {
+        self.0.conn.send_close_notify();
+        self.0.flush().unwrap();
     }
 
     /// The certificate that the server showed.

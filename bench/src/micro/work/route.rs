@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use pinion_core::http::{HeaderEdits, OwnedRequest};
 use pinion_core::id::{ClusterIndex, ListenerIndex, RouteId, RouteIndex};
-use pinion_core::route::{Action, HostMatch, MatchScratch, PathMatch, Route, RouteSpec, RouteTable};
+use pinion_core::route::{Action, Grpc, HostMatch, MatchScratch, PathMatch, Route, RouteSpec, RouteTable};
 use pinion_load::random::Random;
 
 use super::{Group, Work, in_turn};
@@ -111,6 +111,7 @@ pub(in crate::micro) fn table(kind: Kind, size: usize) -> RouteTable {
                 connect: false,
                 timeout: None,
                 retry: None,
+                grpc: Grpc::default(),
                 request_headers: HeaderEdits::default(),
                 response_headers: HeaderEdits::default(),
             },

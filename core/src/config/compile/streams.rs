@@ -10,11 +10,12 @@ use super::super::read::At;
 use super::super::schema;
 use super::conditions;
 use super::edits::{self, Head};
-use super::routes::{Names, action, retry};
+use super::names::Names;
+use super::routes::{action, retry};
 use crate::http::HeaderEdits;
 use crate::id::{ListenerIndex, RouteId, RouteIndex};
 use crate::limits::TCP_RETRIES_DEFAULT;
-use crate::route::{Action, HostMatch, PathMatch, Retry, RetryOn, Route, RouteSpec};
+use crate::route::{Action, Grpc, HostMatch, PathMatch, Retry, RetryOn, Route, RouteSpec};
 
 /// Whether the route is one of bytes: it has server names, or stands on listeners that forward bytes only.
 pub(super) fn is_stream(route: &schema::Route, names: &Names<'_>) -> bool {
@@ -74,6 +75,7 @@ fn spec(
             connect: false,
             timeout: None,
             retry: (retry.attempts > 0).then_some(retry),
+            grpc: Grpc::default(),
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
         },
@@ -144,6 +146,8 @@ fn refuse_http(section: &At<schema::Route>, problems: &mut Problems) {
         ("direct_response", at(route.direct_response.as_ref())),
         ("connect", route.connect.value.then(|| route.connect.span.clone())),
         ("timeout", at(route.timeout.as_ref())),
+        ("grpc", route.grpc.web.value.then(|| route.grpc.web.span.clone())),
+        ("grpc", at(route.grpc.methods.as_ref())),
     ];
     for (key, edits, head) in [
         ("request_headers", &route.request_headers, Head::Request),

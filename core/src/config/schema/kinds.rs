@@ -13,6 +13,7 @@ use super::super::snapshot::{AccessLogFormat, Address, AddressError, DriverChoic
 use super::super::values::words;
 use super::{EndpointTable, PathKinds, ValueKinds};
 use crate::balance::Balance;
+use crate::http::grpc::Code;
 use crate::http::{UpgradeRefused, Upgrades};
 
 /// A protocol that a request may upgrade to.
@@ -35,6 +36,8 @@ pub(in super::super) enum RetryCondition {
     ServerError,
     GatewayError,
     StatusCodes,
+    /// A status of gRPC.
+    Grpc(Code),
 }
 
 words!(DriverChoice, "`auto`, `io_uring` or `epoll`" {
@@ -75,6 +78,11 @@ words!(RetryCondition, "a condition for another try" {
     "5xx" => RetryCondition::ServerError,
     "gateway-error" => RetryCondition::GatewayError,
     "retriable-status-codes" => RetryCondition::StatusCodes,
+    "cancelled" => RetryCondition::Grpc(Code::CANCELLED),
+    "deadline-exceeded" => RetryCondition::Grpc(Code::DEADLINE_EXCEEDED),
+    "internal" => RetryCondition::Grpc(Code::INTERNAL),
+    "resource-exhausted" => RetryCondition::Grpc(Code::RESOURCE_EXHAUSTED),
+    "unavailable" => RetryCondition::Grpc(Code::UNAVAILABLE),
 });
 
 impl Read for Upgrade {

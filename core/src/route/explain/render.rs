@@ -9,6 +9,7 @@ use super::{Explanation, Others, Tunnel};
 use crate::config::snapshot::{Cluster, SendHeader};
 use crate::http::HeaderEdits;
 use crate::http::edits::Line;
+use crate::http::grpc::Codes;
 use crate::id::ClusterIndex;
 use crate::route::{Action, Retry, Route, RouteSpec};
 
@@ -50,7 +51,8 @@ fn retry_words(retry: &Retry) -> Vec<String> {
         ("5xx", on.server_error),
         ("gateway-error", on.gateway_error),
     ];
-    let words = words.into_iter().filter(|(_, set)| *set).map(|(word, _)| word.to_owned());
+    let grpc = Codes::RETRIABLE.map(|(word, code)| (word, on.grpc.has(code)));
+    let words = words.into_iter().chain(grpc).filter(|(_, set)| *set).map(|(word, _)| word.to_owned());
     words.chain(on.statuses.iter().map(u16::to_string)).collect()
 }
 
@@ -181,6 +183,10 @@ impl Explanation<'_> {
             "clusters": clusters,
             "direct_response": direct,
             "timeout_seconds": route.timeout.map(|timeout| timeout.as_secs_f64()),
+            "grpc": json!({
+                "web": route.grpc.web,
+                "methods": route.grpc.methods.iter().map(|(service, method)| format!("{service}/{method}")).collect::<Vec<_>>(),
+            }),
             "retry": route.retry.as_ref().map(|retry| json!({ "attempts": retry.attempts, "on": retry_words(retry) })),
             "request_headers": edit_words(&route.request_headers),
             "response_headers": edit_words(&route.response_headers),

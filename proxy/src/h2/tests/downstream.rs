@@ -436,3 +436,19 @@ fn a_busy_connection_moves_between_its_requests() {
         assert_eq!((stats.resets_sent.get(), stats.resets_received.get()), (0, 0));
     });
 }
+
+/// What a connection that rests holds besides its slot, in bytes; the whole is measured by `tests/wire/h2_costs`.
+#[test]
+fn a_resting_connection_is_small() {
+    fn future<F: Future>(_: impl Fn(Rc<Shard>, Socket) -> F) -> usize {
+        size_of::<F>()
+    }
+    let serving = future(|shard: Rc<Shard>, socket: Socket| async move {
+        let start = Start::Fresh(Limits::server());
+        serve_connection(&shard, socket, settings(Side::Downstream), start, None, |_| ()).await;
+    });
+    let sizes =
+        [size_of::<crate::h2::session::Session>(), size_of::<pinion_core::http::h2::Connection>(), serving];
+    eprintln!("session {} (machine {}), future {} bytes", sizes[0], sizes[1], sizes[2]);
+    assert!(sizes[0] <= 2_048 && sizes[2] <= 3_072, "{sizes:?}");
+}

@@ -144,7 +144,8 @@ async fn exchange(
 ) -> Result<Vec<u8>, Fault> {
     let text = b"POST /echo HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut request = RequestHead::new();
-    parse_request(text, &HeadLimits { head_bytes: 4_096, uri_bytes: 4_096 }, &mut request).unwrap();
+    let parsed = parse_request(text, &HeadLimits { head_bytes: 4_096, uri_bytes: 4_096 }, &mut request);
+    assert!(parsed.is_ok());
     let forwarding = Forwarding {
         peer_ip: b"",
         proto: b"http",
@@ -156,6 +157,7 @@ async fn exchange(
         fallback_host: b"",
         upgrade: None,
         client_cert: ClientCert::default(),
+        grpc_timeout: None,
     };
     let (edits, framing) = (HeaderEdits::default(), Framing::Chunked);
     let opened = stream.open(Method::Post, false, |encoder, out| {

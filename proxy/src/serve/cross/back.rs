@@ -6,7 +6,7 @@ use pinion_core::http::{Framing, ResponseHead, h2};
 use pinion_core::route::Route;
 
 use super::super::downstream::Downstream;
-use super::super::exchange::HEAD_ROOM;
+use super::super::forward::HEAD_ROOM;
 use super::part::{Behind, Part, append_chunk, append_end, framed, take};
 use super::sink::send_part;
 use crate::h2::StreamFault;

@@ -16,34 +16,34 @@
 //! Not here: HTTP/1 on both sides (`exchange`, `respond`, `relay`), which copies less.
 
 mod back;
+mod down;
 mod origin;
-mod part;
+pub(super) mod part;
 mod sink;
 mod source;
 pub(super) mod switch;
 mod upload;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::h1::body::BodyReader;
-use pinion_core::http::h1::conn::{Answer, Reuse};
-use pinion_core::http::{Framing, Method, ResponseHead};
+use pinion_core::http::Framing;
+use pinion_core::http::h1::conn::{Exchange, Reuse};
 use pinion_core::route::Route;
-use pinion_core::telemetry::Phase;
 use pinion_core::time::Instant;
 
 use self::back::Back;
-use self::origin::{Early, Origin};
+use self::down::{From, respond};
 use self::sink::{Sink, Stopped};
 use self::source::Source;
 use self::switch::Asked;
 use self::upload::Upload;
 use super::request::Call;
-use super::respond::{self, Responded, Responding};
+use super::respond::{Responded, Responding};
 use super::trip::Trip;
 use crate::h2::stream::Stream;
 use crate::net::clock;
@@ -51,7 +51,6 @@ use crate::shard::lease::Lease;
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
 use crate::upstream::cluster::ClusterState;
-use crate::upstream::connection::Upstream;
 use crate::upstream::pool::{self, Link};
 
 /// Sends the request and passes the response on.
@@ -110,148 +109,72 @@ pub(super) async fn converse(
     let method = trip.head.method;
     let exchange = &call.exchange;
     let respond =
-        respond(&mut responding, &mut from, &mut back, &mut trip.response, (method, asked.as_ref()), stall);
-    let (mut upload, mut respond) = (pin!(upload), pin!(respond));
-    let mut uploading = true;
-    poll_fn(|cx| {
-        lease.wait_here(cx);
-        // Not in the condition: the borrow would last as long as the block.
-        let answering = !exchange.borrow().awaits_response();
-        if let Some(fault) = fired(lease, answering) {
-            if fault == Fault::ClientGone {
-                exchange.borrow_mut().on_downstream_closed();
+        respond(&mut responding, &mut from, &mut back, &mut trip.response, (method, asked.as_ref()));
+    let watch = Watch { lease, client, exchange, stall };
+    watch.over(upload, respond).await
+}
+
+/// Whoever can end an exchange before its two directions do.
+struct Watch<'a> {
+    lease: &'a Lease,
+    client: Option<&'a Stream>,
+    exchange: &'a RefCell<Exchange>,
+    /// How long the upstream may take.
+    stall: Duration,
+}
+
+impl Watch<'_> {
+    /// Runs both directions; the response's end is the exchange's.
+    async fn over(
+        &self,
+        upload: impl Future<Output = Result<(), Stopped>>,
+        respond: impl Future<Output = Result<Responded, Fault>>,
+    ) -> Result<Responded, Fault> {
+        let (mut upload, mut respond) = (pin!(upload), pin!(respond));
+        let mut uploading = true;
+        poll_fn(|cx| {
+            self.lease.wait_here(cx);
+            if let Some(fault) = self.ended(cx) {
+                return Poll::Ready(Err(fault));
             }
-            return Poll::Ready(Err(fault));
-        }
-        if let Some(stream) = client
-            && stream.poll_gone(cx).is_ready()
-        {
-            exchange.borrow_mut().on_downstream_closed();
-            return Poll::Ready(Err(Fault::ClientGone));
-        }
-        if uploading && let Poll::Ready(end) = upload.as_mut().poll(cx) {
-            uploading = false;
-            match end {
-                Ok(()) => exchange.borrow_mut().on_request_body_done(),
-                // It may have answered before it closed.
-                Err(Stopped::Closed) => exchange.borrow_mut().on_request_body_error(),
-                Err(Stopped::Fault(fault)) => {
-                    exchange.borrow_mut().on_request_body_error();
+            if uploading && let Poll::Ready(end) = upload.as_mut().poll(cx) {
+                uploading = false;
+                if let Some(fault) = self.uploaded(end) {
                     return Poll::Ready(Err(fault));
                 }
             }
-            if exchange.borrow().awaits_response() {
-                lease.wake_at(Lane::Up, clock::now().after(stall));
-            }
-        }
-        respond.as_mut().poll(cx)
-    })
-    .await
-}
-
-/// An upstream whose response is read.
-enum From<'a> {
-    Http1(&'a mut Upstream),
-    Http2(&'a Stream),
-}
-
-/// Reads the response and passes it on.
-async fn respond(
-    call: &mut Responding<'_>,
-    from: &mut From<'_>,
-    back: &mut Back<'_>,
-    head: &mut ResponseHead,
-    (method, asked): (Method, Option<&Asked>),
-    stall: Duration,
-) -> Result<Responded, Fault> {
-    let (mut inbuf, frame, emit) = loop {
-        let inbuf = match from {
-            From::Http1(upstream) => respond::read_head(call, upstream, head, method).await?,
-            From::Http2(stream) => {
-                let received = stream.head(head).await;
-                received.map_err(|fault| upload::unanswered(fault, call.exchange))?.0
-            }
-        };
-        if call.may_retry_status && respond::is_retried(call, head) {
-            return Ok(Responded::Retry);
-        }
-        if call.connection.is_ending(call.shard, call.generation) {
-            call.exchange.borrow_mut().on_drain();
-        }
-        if matches!(from, From::Http2(_)) && asked.is_some() && (200..300).contains(&head.status) {
-            call.exchange.borrow_mut().on_agreed();
-            return switch::switched(call, back, &inbuf.unread()[..head.len], head, &[], asked).await;
-        }
-        let choice = head.upgrade.map_or(&b""[..], |choice| choice.of(inbuf.unread()));
-        let agreed = || call.connection.view.listener.upgrades.agree(call.offer, choice);
-        let answer = call.exchange.borrow_mut().on_response_head(head, agreed)?;
-        match answer {
-            Answer::Interim { forward } => {
-                if forward {
-                    back.interim(&inbuf.unread()[..head.len], head).await?;
-                }
-                if let From::Http1(upstream) = from {
-                    respond::put_back(upstream, inbuf, head.len);
-                }
-            }
-            Answer::Switching { .. } => {
-                let (bytes, behind) = inbuf.unread().split_at(head.len);
-                return switch::switched(call, back, bytes, head, behind, asked).await;
-            }
-            Answer::Final { frame, emit, .. } => break (inbuf, frame, emit),
-        }
-    };
-    let now = clock::turn();
-    call.cluster.stats.first_byte.record(now.since(call.story.ledger.last()).as_nanos() as u64);
-    call.story.ledger.stamp(Phase::Exchange, now);
-    back.lease.disarm(Lane::Up);
-    call.story.status = head.status;
-    let (shard, exchange) = (call.shard, call.exchange);
-    let mut origin = match from {
-        From::Http1(upstream) => {
-            Origin::Http1 { shard, upstream, reader: BodyReader::new(head.framing, emit) }
-        }
-        From::Http2(stream) => Origin::Http2(stream),
-    };
-    let (content, behind) = origin.early(&mut inbuf.unread_mut()[head.len..], exchange)?;
-    let timeouts = &call.connection.view.listener.timeouts;
-    back.lease.watch_transfer(Lane::Write, timeouts.write, timeouts.min_rate);
-    let (bytes, rest) = inbuf.unread().split_at(head.len);
-    let here = match &content {
-        Early::Here(len) => &rest[..*len],
-        Early::Apart(content) => content.unread(),
-    };
-    call.story.bytes_out = here.len() as u64;
-    back.head(bytes, head, &frame, call.route, (here, &behind)).await?;
-    drop((inbuf, content));
-    if !behind.is_end() {
-        relay(call, &mut origin, back, stall).await?;
+            respond.as_mut().poll(cx)
+        })
+        .await
     }
-    call.story.ledger.stamp(Phase::Respond, clock::now());
-    Ok(Responded::Passed)
-}
 
-/// Passes the rest of a response's body on.
-async fn relay(
-    call: &mut Responding<'_>,
-    origin: &mut Origin<'_>,
-    back: &Back<'_>,
-    stall: Duration,
-) -> Result<(), Fault> {
-    let lease = back.lease;
-    loop {
-        // The client is not to blame while the upstream takes its time.
-        lease.pause(Lane::Write);
-        lease.wake_at(Lane::Up, clock::now().after(stall));
-        let part = origin.next(call.exchange).await?;
-        lease.disarm(Lane::Up);
-        lease.resume(Lane::Write);
-        let over = part.behind.is_end();
-        call.story.bytes_out += part.content.unread().len() as u64;
-        back.part(part).await?;
-        if over {
-            return Ok(());
+    /// The fault of a deadline, or of a client that has left.
+    fn ended(&self, cx: &mut Context<'_>) -> Option<Fault> {
+        let answering = !self.exchange.borrow().awaits_response();
+        let left = || self.client.is_some_and(|stream| stream.poll_gone(cx).is_ready());
+        let fault = fired(self.lease, answering).or_else(|| left().then_some(Fault::ClientGone))?;
+        if fault == Fault::ClientGone {
+            self.exchange.borrow_mut().on_downstream_closed();
         }
+        Some(fault)
+    }
+
+    /// Notes how the request's body ended; the fault, if that ends the exchange.
+    fn uploaded(&self, end: Result<(), Stopped>) -> Option<Fault> {
+        let mut exchange = self.exchange.borrow_mut();
+        match end {
+            Ok(()) => exchange.on_request_body_done(),
+            // It may have answered before it closed.
+            Err(Stopped::Closed) => exchange.on_request_body_error(),
+            Err(Stopped::Fault(fault)) => {
+                exchange.on_request_body_error();
+                return Some(fault);
+            }
+        }
+        if exchange.awaits_response() {
+            self.lease.wake_at(Lane::Up, clock::now().after(self.stall));
+        }
+        None
     }
 }
 

@@ -128,7 +128,7 @@ pub(super) async fn switched(
         }
         call.story.status = 200;
     } else {
-        let mut out = take(&call.shard.buffers, bytes.len() + super::super::exchange::HEAD_ROOM)?;
+        let mut out = take(&call.shard.buffers, bytes.len() + super::super::forward::HEAD_ROOM)?;
         let (protocol, accept) = match asked {
             Some(asked) => (&asked.protocol[..], asked.accept.as_ref().map(|accept| &accept[..])),
             None => return Err(Fault::UpstreamMalformed),

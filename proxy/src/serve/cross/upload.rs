@@ -4,13 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use pinion_core::fault::Fault;
+use pinion_core::http::grpc::web::TextDecoder;
 use pinion_core::http::h1::body::BodyReader;
 use pinion_core::http::h1::conn::Exchange;
 use pinion_core::http::h2;
 use pinion_core::route::Route;
 
 use super::super::downstream::Downstream;
-use super::super::exchange::{encode, forwarding};
+use super::super::forward::{encode, forwarding};
+use super::super::grpc;
 use super::super::request::Call;
 use super::super::trip::Trip;
 use super::part::{Behind, Part, copy};
@@ -38,6 +40,8 @@ pub(super) struct First {
     complete: bool,
     /// Takes the content out of what follows.
     pub(super) reader: Option<BodyReader>,
+    /// Makes messages of a gRPC-Web request's text.
+    text: Option<TextDecoder>,
 }
 
 /// Encodes the request for `link`; on a stream the head is on its way then.
@@ -59,7 +63,11 @@ pub(super) fn begin(
             }
         }
         Link::Http2(stream) => {
-            let part = here(call, trip, &mut first.reader)?;
+            let mut part = here(call, trip, &mut first.reader)?;
+            first.text = call.story.grpc.and_then(|grpc| grpc.decoder());
+            if let Some(text) = &mut first.text {
+                part = grpc::decoded(&call.shard.buffers, text, part)?;
+            }
             let tunnels = call.exchange.get_mut().asks_for_tunnel();
             let over = part.content.unread().is_empty() && matches!(part.behind, Behind::End);
             send_head(call, trip, route, stream, over && !tunnels)?;
@@ -107,8 +115,9 @@ fn send_head(
     let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
     let edits = &route.request_headers;
     let scheme: &[u8] = b"http";
+    let framing = call.story.grpc.map_or(head.framing, |grpc| grpc.framing(head.framing));
     let sent = stream.open(head.method, end, |encoder, out| {
-        h2::head::encode_request(encoder, out, bytes, head, path, &forwarding, edits, scheme, head.framing);
+        h2::head::encode_request(encoder, out, bytes, head, path, &forwarding, edits, scheme, framing);
     });
     sent.map_err(|fault| unanswered(fault, &call.exchange))
 }
@@ -139,7 +148,7 @@ impl Upload<'_> {
         &self,
         mut source: Source<'_>,
         sink: &Sink<'_>,
-        first: First,
+        mut first: First,
     ) -> Result<(), Stopped> {
         let pool = &self.shard.buffers;
         if let Some(message) = first.message {
@@ -156,7 +165,10 @@ impl Upload<'_> {
         lease.disarm(Lane::Up);
         lease.watch_transfer(Lane::Read, timeouts.body, timeouts.min_rate);
         loop {
-            let part = source.next().await.map_err(Stopped::Fault)?;
+            let mut part = source.next().await.map_err(Stopped::Fault)?;
+            if let Some(text) = &mut first.text {
+                part = grpc::decoded(pool, text, part).map_err(Stopped::Fault)?;
+            }
             let (content, over) = (part.content.unread().len(), part.behind.is_end());
             self.content_in.set(self.content_in.get() + content as u64);
             lease.moved(Lane::Read, content);

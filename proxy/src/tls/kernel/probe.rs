@@ -51,7 +51,7 @@ pub(crate) fn lacks(snapshot: &Snapshot) -> Option<String> {
     let kernel = kernel();
     tracing::info!(found = kernel.words(), "kernel TLS");
     let (kind, name, _) = wishes.find(|(_, _, ktls)| *ktls == Ktls::On)?;
-    if kernel.half_records {
+    if kernel.reports_half_records() {
         tracing::warn!("on this kernel a TLS connection with half a record costs a thread with io_uring");
     }
     kernel.refusal().map(|why| format!("{kind} {name:?} has `ktls = \"on\"`, but {why}"))

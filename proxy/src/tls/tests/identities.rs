@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
 
 use super::*;
 
@@ -43,7 +44,8 @@ fn an_id_is_verified_with_the_bundle_of_its_trust_domain() {
     check("", shop.issue(&["https://shop.example/a"]), "server: bad_certificate");
     check("", shop.issue(&["spiffe://shop.example/a/../b"]), "server: bad_certificate");
     let authority = Odd { is_ca: true, ..Odd::default() };
-    check("", shop.issue_odd(&[CART], authority), "server: bad_certificate");
+    let reason = "server: InvalidCertificate(Other(OtherError(CaUsedAsEndEntity)))";
+    check("", shop.issue_odd(&[CART], authority), reason);
 
     let rules = |list: &str| format!("permitted_peers = [{list}]");
     check(&rules("\"spiffe://shop.example/ns/shop/*\""), shop.issue(&[CART]), "nobody");
@@ -93,6 +95,31 @@ fn bundles_may_be_json() {
         let problems = world.try_server(&format!("{}{BUNDLES}", pair("s"))).err().unwrap().to_string();
         assert!(problems.contains(reason), "{text}: {problems}");
     }
+}
+
+#[test]
+fn damaged_certificates_are_read_without_a_panic() {
+    let (world, shop, _) = mesh();
+    let whole = shop.issue(&[CART, "a.example"]);
+    let der =
+        super::super::files::sections::<CertificateDer<'static>>(whole.chain.as_bytes()).unwrap().remove(0);
+    let server = world.server(&format!("{}{BUNDLES}", pair("s")));
+    let config = server.current();
+    let mut refused = 0;
+    for place in 0..der.len() {
+        for change in [0x01, 0x80, 0xFF] {
+            let mut bytes = der.to_vec();
+            bytes[place] ^= change;
+            let chain = [CertificateDer::from(bytes)];
+            let _ = super::super::identity::CertFacts::read(&chain[0]);
+            let shown = Shown { chain: &chain, sni: None, resumed: true };
+            refused += usize::from(config.admit(shown).is_err());
+        }
+        let cut = [CertificateDer::from(der[..place].to_vec())];
+        assert!(config.admit(Shown { chain: &cut, sni: None, resumed: true }).is_err());
+    }
+    // Every bit of it is signed.
+    assert_eq!(refused, 3 * der.len());
 }
 
 #[test]

@@ -13,7 +13,7 @@ context.load_cert_chain(cert, key)
 
 def lines(size):
     """The origin's body of that size."""
-    return b"".join(b"%015d\n" % number for number in range(size // 16 + 1))[:size]
+    return b"".join(b"%015x\n" % (number % 16_384) for number in range(size // 16 + 1))[:size]
 
 
 async def stream(size):

@@ -12,6 +12,7 @@ use super::super::super::upgrade::Upgrades;
 use super::line;
 use crate::config::snapshot::ForwardClientCert;
 use crate::tls::PeerIdentity;
+use std::time::Duration;
 
 /// What is told to the upstream about the client, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +37,8 @@ pub struct Forwarding<'a> {
     pub upgrade: Option<&'a Upgrades>,
     /// What becomes of X-Forwarded-Client-Cert.
     pub client_cert: ClientCert<'a>,
+    /// What is left of the caller's `grpc-timeout`, which takes its place; only over HTTP/2.
+    pub grpc_timeout: Option<Duration>,
 }
 
 /// What becomes of X-Forwarded-Client-Cert. By default nothing passes.

@@ -14,10 +14,13 @@
 
 use super::super::hpack::{Encoder, Indexing};
 use crate::http::edits::{HeaderEdits, is_host};
+use crate::http::grpc;
 use crate::http::h1::encode::Forwarding;
 use crate::http::h1::{forwarded, is_bodiless, list, write_decimal as decimal};
 use crate::http::head::{Field, Framing, Known, Method, RequestHead, ResponseHead, TargetForm, Version};
 use crate::http::known::{Mask, is};
+
+const TIMEOUT: &[u8; 12] = b"grpc-timeout";
 
 /// Appends the request's header block as it goes to the upstream.
 ///
@@ -48,12 +51,15 @@ pub fn encode_request(
     }
     let fields = head.fields.as_slice();
     copy_fields(encoder, out, bytes, fields, head.version, skip, |field| {
-        is_edited(field, bytes, edits) || (protocol.is_some() && is_handshake(field.name.of(bytes)))
+        is_edited(field, bytes, edits)
+            || (protocol.is_some() && is_handshake(field.name.of(bytes)))
+            || (fwd.grpc_timeout.is_some() && is(field.name.of(bytes), TIMEOUT))
     });
-    // RFC 9113 section 8.2.2; gRPC asks for it.
-    let mut te = fields.iter().filter(|field| field.known == Known::Te);
-    if te.any(|field| list(field.value.of(bytes)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))) {
+    if takes_trailers(bytes, head) {
         encoder.field(out, b"te", b"trailers", Indexing::Usual);
+    }
+    if let Some(left) = fwd.grpc_timeout.filter(|_| edits.is_empty() || !edits.drops(TIMEOUT)) {
+        encoder.made_field(out, TIMEOUT, |value| grpc::timeout::write(left, value));
     }
     forwarded::append(&mut Own { encoder, out }, bytes, head, fwd, edits);
     if let Framing::Length(length) = framing {
@@ -225,6 +231,15 @@ fn copy_fields(
             encoder.any_field(out, name, value, indexing);
         }
     }
+}
+
+/// Whether `te: trailers` goes with the request (RFC 9113 section 8.2.2): it came with it, or gRPC asks for it.
+#[inline]
+fn takes_trailers(bytes: &[u8], head: &RequestHead) -> bool {
+    let trailers =
+        |field: &Field| list(field.value.of(bytes)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    let mut te = head.fields.iter().filter(|field| field.known == Known::Te);
+    te.any(trailers) || grpc::Kind::of_fields(bytes, &head.fields) == Some(grpc::Kind::Grpc)
 }
 
 /// Whether an edit leaves this field out.

@@ -74,7 +74,7 @@ fixed! {
     "content-length" "" Field ContentLength;
     "content-location" "" Field Other;
     "content-range" "" Field Other;
-    "content-type" "" Field Other;
+    "content-type" "" Field ContentType;
     "cookie" "" Cookie Other;
     "date" "" Field Other;
     "etag" "" Field Other;

@@ -289,3 +289,19 @@ fn what_is_never_to_be_compressed_stays_so() {
         assert!(block.windows(5).any(|part| part == [0x10, 1, b'x', 1, b'y']), "{block:x?}");
     }
 }
+
+#[test]
+fn grpc_requests_get_what_is_left_of_their_time() {
+    let fwd = Forwarding {
+        grpc_timeout: Some(std::time::Duration::from_millis(1_500)),
+        peer_ip: b"",
+        ..forwarding()
+    };
+    let input = "POST /a.S/M HTTP/1.1\nHost: a\nGrpc-Timeout: 2S\nContent-Type: application/grpc\n\n";
+    let got = request(input, &fwd, &HeaderEdits::empty());
+    let expected = ":method: POST\n:scheme: https\n:authority: a\n:path: /a.S/M\ncontent-type: application/grpc\n\
+                    te: trailers\ngrpc-timeout: 1500000u\nx-forwarded-proto: http\n";
+    assert_eq!(got, expected);
+    let edits = HeaderEdits { remove: Box::new([Box::from(*b"grpc-timeout")]), ..HeaderEdits::empty() };
+    assert!(!request(input, &fwd, &edits).contains("grpc-timeout"));
+}

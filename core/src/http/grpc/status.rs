@@ -1,0 +1,296 @@
+//! gRPC's status codes, and how they, HTTP's statuses and faults are told in each other's terms.
+//!
+//! The tables are gRPC's: HTTP to gRPC and HTTP/2 error codes to gRPC as clients must read them, and the usual
+//! way from gRPC to HTTP that gateways take.
+//!
+//! Invariants: every number has a code; what is not known is [`Code::UNKNOWN`].
+
+use super::super::h2::frame::ErrorCode;
+use super::super::head::Fields;
+use super::value_of;
+use crate::fault::{Fault, Party};
+
+/// A status code, 0 to 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Code(u8);
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident $number:literal $label:literal $http:literal;)*) => {
+        impl Code {
+            $($(#[$doc])* pub const $name: Code = Code($number);)*
+
+            /// Every code, in the order of their numbers.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+            const LABELS: &'static [&'static str] = &[$($label,)*];
+            const HTTP: &'static [u16] = &[$($http,)*];
+        }
+    };
+}
+
+codes! {
+    /// Success.
+    OK 0 "ok" 200;
+    /// The caller gave up.
+    CANCELLED 1 "cancelled" 499;
+    /// Nothing better is known.
+    UNKNOWN 2 "unknown" 500;
+    /// The caller's mistake, whatever the state of the system.
+    INVALID_ARGUMENT 3 "invalid_argument" 400;
+    /// The time was over.
+    DEADLINE_EXCEEDED 4 "deadline_exceeded" 504;
+    /// There is no such thing.
+    NOT_FOUND 5 "not_found" 404;
+    /// There is such a thing already.
+    ALREADY_EXISTS 6 "already_exists" 409;
+    /// The caller may not do this.
+    PERMISSION_DENIED 7 "permission_denied" 403;
+    /// A quota or memory is used up.
+    RESOURCE_EXHAUSTED 8 "resource_exhausted" 429;
+    /// The system is in no state for this.
+    FAILED_PRECONDITION 9 "failed_precondition" 400;
+    /// Something else was faster.
+    ABORTED 10 "aborted" 409;
+    /// Beyond the valid range.
+    OUT_OF_RANGE 11 "out_of_range" 400;
+    /// Nobody does this.
+    UNIMPLEMENTED 12 "unimplemented" 501;
+    /// Something is broken.
+    INTERNAL 13 "internal" 500;
+    /// Not now; trying again may help.
+    UNAVAILABLE 14 "unavailable" 503;
+    /// Data is lost for good.
+    DATA_LOSS 15 "data_loss" 500;
+    /// The caller is not known.
+    UNAUTHENTICATED 16 "unauthenticated" 401;
+}
+
+impl Code {
+    /// How many codes there are.
+    pub const COUNT: usize = Code::ALL.len();
+
+    /// The code's number, below [`Code::COUNT`].
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The word for metrics and logs.
+    pub fn label(self) -> &'static str {
+        Code::LABELS.get(usize::from(self.0)).copied().unwrap_or("unknown")
+    }
+
+    /// The number as `grpc-status` has it.
+    pub fn text(self) -> &'static [u8] {
+        const TEXTS: [&str; Code::COUNT] =
+            ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+        TEXTS.get(usize::from(self.0)).map_or(b"2", |text| text.as_bytes())
+    }
+
+    /// What a value of `grpc-status` says. Numbers beyond the known ones, and what is no number, are unknown.
+    pub fn parse(value: &[u8]) -> Code {
+        let number = match value {
+            [ones @ b'0'..=b'9'] => ones - b'0',
+            [b'1', ones @ b'0'..=b'6'] => 10 + ones - b'0',
+            _ => return Code::UNKNOWN,
+        };
+        Code(number)
+    }
+
+    /// What a response's head says: trailers-only responses carry the status there.
+    pub fn of_fields(bytes: &[u8], fields: &Fields) -> Option<Code> {
+        value_of(bytes, fields, b"grpc-status").map(|value| Code::parse(value.of(bytes)))
+    }
+
+    /// What trailers say, as lines `name: value CR LF`.
+    pub fn of_trailers(lines: &[u8]) -> Option<Code> {
+        lines.split(|&byte| byte == b'\n').find_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            let (name, value) = line.split_at(colon);
+            name.eq_ignore_ascii_case(b"grpc-status").then(|| Code::parse(value[1..].trim_ascii()))
+        })
+    }
+
+    /// What a response without `grpc-status` means to a gRPC client, by its HTTP status.
+    pub const fn of_http(status: u16) -> Code {
+        match status {
+            400 => Code::INTERNAL,
+            401 => Code::UNAUTHENTICATED,
+            403 => Code::PERMISSION_DENIED,
+            404 => Code::UNIMPLEMENTED,
+            429 | 502..=504 => Code::UNAVAILABLE,
+            _ => Code::UNKNOWN,
+        }
+    }
+
+    /// The HTTP status that says the same; 499 where the caller gave up.
+    pub fn http(self) -> u16 {
+        Code::HTTP.get(usize::from(self.0)).copied().unwrap_or(500)
+    }
+
+    /// What a stream's reset means to a gRPC client.
+    pub const fn of_reset(code: ErrorCode) -> Code {
+        match code {
+            ErrorCode::REFUSED_STREAM => Code::UNAVAILABLE,
+            ErrorCode::CANCEL => Code::CANCELLED,
+            ErrorCode::ENHANCE_YOUR_CALM => Code::RESOURCE_EXHAUSTED,
+            ErrorCode::INADEQUATE_SECURITY => Code::PERMISSION_DENIED,
+            ErrorCode(0..=13) => Code::INTERNAL,
+            _ => Code::UNKNOWN,
+        }
+    }
+
+    /// What a gRPC client is told of a fault: rather what it is than what its HTTP status would mean.
+    pub fn of_fault(fault: Fault) -> Code {
+        match fault {
+            Fault::FirstByteTimeout | Fault::RequestTimeout | Fault::UpstreamStalled => {
+                Code::DEADLINE_EXCEEDED
+            }
+            Fault::ClientGone => Code::CANCELLED,
+            Fault::UpstreamTruncated => Code::UNAVAILABLE,
+            _ => {
+                let row = fault.row();
+                match (row.status, row.party) {
+                    (400 | 417 | 502 | 505, _) => Code::INTERNAL,
+                    (404 | 405 | 501, _) => Code::UNIMPLEMENTED,
+                    (408, _) => Code::DEADLINE_EXCEEDED,
+                    (413 | 414 | 429 | 431, _) => Code::RESOURCE_EXHAUSTED,
+                    (401, _) => Code::UNAUTHENTICATED,
+                    (403 | 421, _) => Code::PERMISSION_DENIED,
+                    (503 | 504, _) | (_, Party::Proxy) => Code::UNAVAILABLE,
+                    (0, Party::Upstream) => Code::INTERNAL,
+                    (status, _) => Code::of_http(status),
+                }
+            }
+        }
+    }
+}
+
+/// A set of codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Codes(u32);
+
+impl Codes {
+    /// The codes that may ask for another try, with their words in the configuration (Envoy's).
+    pub const RETRIABLE: [(&'static str, Code); 5] = [
+        ("cancelled", Code::CANCELLED),
+        ("deadline-exceeded", Code::DEADLINE_EXCEEDED),
+        ("internal", Code::INTERNAL),
+        ("resource-exhausted", Code::RESOURCE_EXHAUSTED),
+        ("unavailable", Code::UNAVAILABLE),
+    ];
+
+    /// Adds a code.
+    pub fn add(&mut self, code: Code) {
+        self.0 |= 1 << code.number();
+    }
+
+    /// Whether the code is among them.
+    pub const fn has(self, code: Code) -> bool {
+        self.0 >> code.number() & 1 == 1
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_words() {
+        for (number, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(usize::from(code.number()), number);
+            assert_eq!(code.text(), number.to_string().as_bytes());
+            assert_eq!(Code::parse(code.text()), *code);
+            assert!(code.label().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+        }
+        assert_eq!(Code::COUNT, 17);
+        for text in ["", "17", "00", "-1", "1 ", "x", "100"] {
+            assert_eq!(Code::parse(text.as_bytes()), Code::UNKNOWN, "{text}");
+        }
+    }
+
+    #[test]
+    fn http_and_back() {
+        for (status, code) in [
+            (200, Code::UNKNOWN),
+            (400, Code::INTERNAL),
+            (401, Code::UNAUTHENTICATED),
+            (403, Code::PERMISSION_DENIED),
+            (404, Code::UNIMPLEMENTED),
+            (429, Code::UNAVAILABLE),
+            (500, Code::UNKNOWN),
+            (502, Code::UNAVAILABLE),
+            (503, Code::UNAVAILABLE),
+            (504, Code::UNAVAILABLE),
+            (302, Code::UNKNOWN),
+        ] {
+            assert_eq!(Code::of_http(status), code, "{status}");
+        }
+        assert_eq!(Code::OK.http(), 200);
+        assert_eq!(Code::UNAVAILABLE.http(), 503);
+        assert_eq!(Code::CANCELLED.http(), 499);
+        assert!(Code::ALL.iter().all(|code| (200..600).contains(&code.http())));
+    }
+
+    #[test]
+    fn resets() {
+        for (code, expected) in [
+            (ErrorCode::NO_ERROR, Code::INTERNAL),
+            (ErrorCode::REFUSED_STREAM, Code::UNAVAILABLE),
+            (ErrorCode::CANCEL, Code::CANCELLED),
+            (ErrorCode::ENHANCE_YOUR_CALM, Code::RESOURCE_EXHAUSTED),
+            (ErrorCode::INADEQUATE_SECURITY, Code::PERMISSION_DENIED),
+            (ErrorCode::PROTOCOL_ERROR, Code::INTERNAL),
+            (ErrorCode(0xFF), Code::UNKNOWN),
+        ] {
+            assert_eq!(Code::of_reset(code), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn faults() {
+        for (fault, code) in [
+            (Fault::NoRoute, Code::UNIMPLEMENTED),
+            (Fault::MethodUnsupported, Code::UNIMPLEMENTED),
+            (Fault::BadRequest, Code::INTERNAL),
+            (Fault::HeadTooLarge, Code::RESOURCE_EXHAUSTED),
+            (Fault::NoEndpoint, Code::UNAVAILABLE),
+            (Fault::PendingOverflow, Code::UNAVAILABLE),
+            (Fault::ConnectTimeout, Code::UNAVAILABLE),
+            (Fault::StreamRefused, Code::UNAVAILABLE),
+            (Fault::UpstreamReset, Code::UNAVAILABLE),
+            (Fault::MemoryLimit, Code::UNAVAILABLE),
+            (Fault::Drained, Code::UNAVAILABLE),
+            (Fault::FirstByteTimeout, Code::DEADLINE_EXCEEDED),
+            (Fault::RequestTimeout, Code::DEADLINE_EXCEEDED),
+            (Fault::BodyTimeout, Code::DEADLINE_EXCEEDED),
+            (Fault::ClientGone, Code::CANCELLED),
+            (Fault::UpstreamMalformed, Code::INTERNAL),
+            (Fault::UpstreamBadBody, Code::INTERNAL),
+            (Fault::UpstreamTruncated, Code::UNAVAILABLE),
+        ] {
+            assert_eq!(Code::of_fault(fault), code, "{fault:?}");
+        }
+        assert!(Fault::ALL.iter().all(|fault| Code::of_fault(*fault) != Code::OK));
+    }
+
+    #[test]
+    fn trailers() {
+        assert_eq!(Code::of_trailers(b"a: b\r\nGrpc-Status:14\r\n"), Some(Code::UNAVAILABLE));
+        assert_eq!(Code::of_trailers(b"grpc-status: 0\r\ngrpc-status: 1\r\n"), Some(Code::OK));
+        assert_eq!(Code::of_trailers(b"grpc-status: x\r\n"), Some(Code::UNKNOWN));
+        assert_eq!(Code::of_trailers(b"grpc-message: 0\r\n"), None);
+        assert_eq!(Code::of_trailers(b""), None);
+    }
+
+    #[test]
+    fn sets() {
+        let mut set = Codes::default();
+        assert!(set.is_empty());
+        set.add(Code::UNAVAILABLE);
+        assert!(set.has(Code::UNAVAILABLE) && !set.has(Code::INTERNAL) && !set.is_empty());
+    }
+}
