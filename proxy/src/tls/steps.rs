@@ -25,6 +25,7 @@ use pinion_core::telemetry::ShardStats;
 use pinion_core::time::Instant;
 
 use crate::net::{self, clock};
+use crate::sys::task::driver_next;
 
 /// Steps a turn. A step takes 0.1 ms (ECDSA P-256) to 1 ms (RSA 2048), a turn about 2 µs beside what its tasks
 /// do: asking for the next step in a turn of its own costs next to nothing, and delays nobody by more than one.
@@ -137,6 +138,7 @@ async fn hand_out(steps: Rc<Inner>) {
         if queue.is_empty() {
             return Poll::Ready(());
         }
+        driver_next();
         cx.waker().wake_by_ref();
         Poll::Pending
     })
