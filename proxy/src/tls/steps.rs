@@ -41,6 +41,9 @@ struct Inner {
     taken: Cell<u32>,
     queue: RefCell<VecDeque<Rc<Waiting>>>,
     stats: Arc<ShardStats>,
+    /// Steps that were asked for.
+    #[cfg(test)]
+    asked: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -72,6 +75,8 @@ impl Steps {
             taken: Cell::new(0),
             queue: RefCell::default(),
             stats,
+            #[cfg(test)]
+            asked: Cell::new(0),
         }))
     }
 
@@ -79,6 +84,8 @@ impl Steps {
     // ALLOC: only where steps are short, once for each that waits.
     pub(crate) async fn enter(&self) {
         let steps = &*self.0;
+        #[cfg(test)]
+        steps.asked.set(steps.asked.get() + 1);
         if steps.queue.borrow().is_empty() && steps.take() {
             return;
         }
@@ -147,8 +154,12 @@ async fn hand_out(steps: Rc<Inner>) {
 
 #[cfg(test)]
 mod tests {
+    use pinion_core::config::snapshot::Ktls;
+
     use super::*;
-    use crate::tls::testing::{on_each, shard};
+    use crate::net::buffers::Size;
+    use crate::net::send::send_all;
+    use crate::tls::testing::{accepted, filled, on_each, pair, receive, shard};
 
     /// What a storm leaves of the order of things: who took a step, in which turn, and how often an established
     /// connection had been polled by then.
@@ -185,6 +196,37 @@ mod tests {
             }
             assert!(polls.get() <= STORM as u64 + 8, "the storm wastes no turns: {}", polls.get());
             assert_eq!(shard.stats.tls.waiting.get(), 0);
+        }
+        on_each(test);
+    }
+
+    #[test]
+    fn handshakes_of_a_storm_compute_in_steps_while_data_flows() {
+        async fn test(driver: net::Driver) {
+            const STORM: usize = 16;
+            let shard = shard();
+            let (socket, mut peer) = accepted(&shard, driver, pair(None, None), Ktls::Off).await;
+            let before = shard.steps.0.asked.get();
+            let done = Rc::new(Cell::new(0));
+            for _ in 0..STORM {
+                let (shard, done) = (shard.clone(), done.clone());
+                net::spawn(async move {
+                    drop(accepted(&shard, driver, pair(None, None), Ktls::Off).await);
+                    done.set(done.get() + 1);
+                });
+            }
+            let mut exchanges = 0;
+            while done.get() < STORM {
+                send_all(&socket, filled(&shard, b"ping"), |_| ()).await.0.unwrap();
+                assert_eq!(peer.recv_exact(4), b"ping");
+                peer.send(b"pong");
+                assert_eq!(receive(&shard, &socket, 4, Size::Small).await, b"pong");
+                exchanges += 1;
+            }
+            assert!(exchanges > 1, "data flows beside handshakes");
+            // A ClientHello, and what the client has to say to the answer.
+            assert!(shard.steps.0.asked.get() - before >= 2 * STORM as u64);
+            assert_eq!((shard.stats.tls.waiting.get(), shard.stats.tls.handshaking.get()), (0, 0));
         }
         on_each(test);
     }
