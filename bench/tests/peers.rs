@@ -113,25 +113,25 @@ fn transports_are_compared_where_a_subject_can_do_them() {
         return;
     }
     let (subjects, err) =
-        transports(&["--in-flight", "8,64,128", "--subjects", "nginx,floor", "--traffic", HTTP]);
+        transports(&["--in-flight", "8,64,128", "--subjects", "pinion-epoll,nginx,floor", "--traffic", HTTP]);
     assert!(err.contains("NOT COMPARED: HTTP/2 to HTTP/2, nginx"), "{err}");
-    assert_eq!(subjects("http2"), "floor");
-    assert_eq!(subjects("grpc"), "floor nginx");
-    assert_eq!(subjects("hybrid-handshakes"), "");
+    assert_eq!(subjects("http2"), "floor pinion-epoll");
+    assert_eq!(subjects("grpc"), "floor nginx pinion-epoll");
+    assert_eq!(subjects("hybrid-handshakes"), "pinion-epoll");
     for traffic in ["http2-to-http1", "handshakes", "resumed-handshakes", "tls", "tls-http2"] {
-        assert_eq!(subjects(traffic), "nginx", "{traffic}: {err}");
+        assert_eq!(subjects(traffic), "nginx pinion-epoll", "{traffic}: {err}");
     }
 }
 
 #[test]
 fn tcp_is_compared() {
     let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").exists();
-    let others = if module { "floor,nginx" } else { "floor" };
+    let all = if module { "floor,nginx,pinion-epoll" } else { "floor,pinion-epoll" };
     if !module {
         println!("SKIPPED: nginx has no stream module (Debian: libnginx-mod-stream)");
     }
-    let (subjects, err) = transports(&["--in-flight", "4,64", "--traffic", "tcp", "--subjects", others]);
-    assert_eq!(subjects("tcp"), others.replace(',', " "), "{err}");
+    let (subjects, err) = transports(&["--in-flight", "4,64", "--traffic", "tcp", "--subjects", all]);
+    assert_eq!(subjects("tcp"), all.replace(',', " "), "{err}");
 }
 
 #[test]

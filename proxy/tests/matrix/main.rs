@@ -6,8 +6,13 @@
 //! ```
 //!
 //! A cell is a function in `cells`. All cells of all pairs run, whatever fails; then the table is printed and the test
-//! fails with every reason. `PINION_MATRIX="epoll h2c to http1, head"` runs only the cells whose name has that in it
-//! (alternatives are separated by `|`). The ends are the `h2` crate, rustls, and an HTTP/1.1 of the test's own: nothing of the program.
+//! fails with every reason. The ends are the `h2` crate, rustls, and an HTTP/1.1 of the test's own: nothing of the
+//! program.
+//!
+//! | variable | |
+//! |---|---|
+//! | `PINION_MATRIX="epoll h2c to http1, head"` | only the cells whose name has that in it, or one of several with a bar in between |
+//! | `PINION_MATRIX_KTLS=on` | the kernel takes over the records of every TLS connection on both sides, if it can (`ci/ktls`) |
 //!
 //! Not here: real clients (`clients`), malformed traffic (`wire`).
 

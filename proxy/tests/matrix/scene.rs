@@ -153,8 +153,13 @@ fn listener(kind: Kind, certificates: &Certificates) -> String {
         certificates.path("server.pem"),
         certificates.path("server.key")
     );
-    let tls = if kind.is_tls() { tls } else { String::new() };
+    let tls = if kind.is_tls() { tls + &ktls() } else { String::new() };
     format!("[[listeners]]\nname = \"{}\"\naddress = \"{}\"\n{tls}\n", kind.name(), free_address())
+}
+
+/// Whether the kernel takes over the records: what `PINION_MATRIX_KTLS` says.
+fn ktls() -> String {
+    std::env::var("PINION_MATRIX_KTLS").map_or(String::new(), |ktls| format!("tls.ktls = \"{ktls}\"\n"))
 }
 
 /// Routes and clusters of an upstream: the plain one, one with a time limit, one with a dead endpoint first.
@@ -162,7 +167,7 @@ fn upstream(kind: Kind, address: &str, certificates: &Certificates) -> String {
     let name = kind.name();
     let protocol = if kind.is_http2() { "http2" } else { "http1" };
     let tls = format!("tls.ca = \"{}\"\ntls.server_name = \"localhost\"\n", certificates.path("ca.pem"));
-    let tls = if kind.is_tls() { tls } else { String::new() };
+    let tls = if kind.is_tls() { tls + &ktls() } else { String::new() };
     let cluster = |name: &str, endpoints: &str| {
         format!(
             "[[clusters]]\nname = \"{name}\"\nendpoints = [{endpoints}]\nprotocol = \"{protocol}\"\n{tls}\n"

@@ -150,6 +150,7 @@ fn write_request(fields: usize) -> Work {
             fallback_host: b"localhost",
             upgrade: None,
             client_cert: ClientCert::default(),
+            grpc_timeout: None,
         };
         out.clear();
         encode_request(&mut out, bytes, &head, None, &forwarding, &edits, Framing::None);
