@@ -13,7 +13,7 @@ use pinion_core::time::Instant;
 
 const REQUEST: &[u8] = b"POST /api/products/17?page=2 HTTP/1.1\r\nHost: my-service.example\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: */*\r\nAccept-Encoding: gzip, br\r\n\r\n";
-const BODY: [u8; 20_000] = [b'x'; 20_000];
+static BODY: [u8; 20_000] = [b'x'; 20_000];
 
 struct Pair {
     client: Connection,

@@ -1,4 +1,4 @@
-//! What an idle tunnel costs: WebSockets are many and mostly silent.
+//! What an idle tunnel costs, and an idle connection that is passed on: they are many and mostly silent.
 
 #![allow(
     clippy::expect_used,
@@ -16,6 +16,7 @@ mod wire;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use support::Driver;
 use support::PATIENCE;
 use wire::{Link, Proxy, Setup, Upstream, both};
 
@@ -27,13 +28,23 @@ const MORE: usize = 150;
 /// have larger futures.
 const BYTES_MAX: f64 = if cfg!(debug_assertions) { 16.0 * 1024.0 } else { 12.0 * 1024.0 };
 
-fn open(proxy: &Proxy, upstream: &Upstream) -> (Link, Link) {
+/// A WebSocket.
+fn upgraded(proxy: &Proxy, upstream: &Upstream) -> (Link, Link) {
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     let mut end = upstream.accept();
     end.request();
     end.send("HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(client.head().status(), 101);
+    (client, end)
+}
+
+/// A connection of a listener that passes bytes on.
+fn passed_on(proxy: &Proxy, upstream: &Upstream) -> (Link, Link) {
+    let mut client = proxy.client();
+    client.send("hello");
+    let mut end = upstream.accept();
+    assert_eq!(end.read_exact(5), b"hello");
     (client, end)
 }
 
@@ -45,9 +56,23 @@ fn private_bytes(proxy: &Proxy) -> u64 {
 
 #[test]
 fn an_idle_tunnel_is_small() {
+    check("tunnel", Setup::on, upgraded);
+}
+
+#[test]
+fn an_idle_connection_that_is_passed_on_is_small() {
+    let setup = |driver| Setup::on(driver).listener("protocol = \"tcp\"\ncluster = \"app\"").routes("");
+    check("connection", setup, passed_on);
+}
+
+fn check(
+    what: &str,
+    setup: impl Fn(Driver) -> Setup + Sync,
+    open: impl Fn(&Proxy, &Upstream) -> (Link, Link) + Sync,
+) {
     both(|driver| {
         let upstream = Upstream::start();
-        let proxy = Setup::on(driver).start(&[&upstream]);
+        let proxy = setup(driver).start(&[&upstream]);
         let mut tunnels: Vec<_> = (0..FIRST).map(|_| open(&proxy, &upstream)).collect();
         proxy.expect_metric("pinion_shard_buffers_in_use", &[], 0.0);
         let before = private_bytes(&proxy);
@@ -58,8 +83,8 @@ fn an_idle_tunnel_is_small() {
             each = each.min(private_bytes(&proxy).saturating_sub(before) as f64 / MORE as f64);
             sleep(Duration::from_millis(100));
         }
-        eprintln!("{}: {each:.0} bytes of private memory an idle tunnel", driver.label());
-        assert!(each <= BYTES_MAX, "{each:.0} bytes a tunnel on {}", driver.label());
+        eprintln!("{}: {each:.0} bytes of private memory an idle {what}", driver.label());
+        assert!(each <= BYTES_MAX, "{each:.0} bytes a {what} on {}", driver.label());
         for (client, end) in &mut tunnels {
             end.send("still there?");
             assert_eq!(client.read_exact(12), b"still there?");

@@ -76,7 +76,7 @@ pub fn beginning(work: &[u64], connections: &[u64], mine: usize) -> Option<usize
     debug_assert_eq!(work.len(), connections.len());
     let (all, every) = (work.iter().sum::<u64>(), connections.iter().sum::<u64>());
     // A shard's share of the work and its share of the connections weigh the same; in parts of 2^16.
-    let share = |part: u64, whole: u64| if whole == 0 { 0 } else { (part << 16) / whole };
+    let share = |part: u64, whole: u64| (part << 16).checked_div(whole).unwrap_or(0);
     let worked = if all < WORK_MIN { 0 } else { all };
     let cost = |at: usize| share(work[at], worked) + share(connections[at], every);
     // Of equally cold ones the next in the round, so that shards do not all think of the same.

@@ -17,6 +17,7 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 mod known;
+mod method;
 pub mod normalize;
 mod owned;
 pub mod upgrade;

@@ -58,6 +58,7 @@ impl std::error::Error for HeaderError {}
 
 /// How far reading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment on the stack")]
 pub enum Progress<'a> {
     /// More bytes are needed; as far as can be seen it is a header.
     Partial,

@@ -18,6 +18,7 @@
 //! shard's own; no allocation, no lock, no system call.
 
 pub mod counters;
+pub mod grpc;
 pub mod histogram;
 pub mod http2;
 pub mod ledger;
@@ -26,6 +27,7 @@ pub mod record;
 pub mod stats;
 pub mod tls;
 
+pub use grpc::GrpcStats;
 pub use http2::{Http2Stats, Side};
 pub use ledger::{Ledger, Phase};
 pub use record::AccessEntry;

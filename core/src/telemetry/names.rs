@@ -88,6 +88,8 @@ families! {
     ROUTE_DURATION: Histogram "pinion_route_duration_seconds" "seconds" ["route"] "From the first byte of a request to the last byte of its response, or to the beginning of its tunnel";
     ROUTE_CONNECTIONS: Counter "pinion_route_connections_total" "" ["route"] "Connections taken, by routes of connections that are passed on";
 
+    GRPC_RESPONSES: Counter "pinion_grpc_responses_total" "" ["route" "service" "method" "code"] "gRPC requests by their status; none if the response ended without one. Methods are those that the route lists, or other";
+
     CLUSTER_RESPONSES: Counter "pinion_cluster_responses_total" "" ["cluster" "code_class"] "Responses of upstreams by class, retried ones included; none if there was no response";
     CLUSTER_FIRST_BYTE: Histogram "pinion_cluster_first_byte_seconds" "seconds" ["cluster"] "From a request being sent upstream to the head of the response";
     CLUSTER_REQUESTS_ACTIVE: Gauge "pinion_cluster_requests_active" "" ["cluster"] "Requests in progress";
@@ -112,7 +114,7 @@ families! {
     ENDPOINT_REQUESTS_ACTIVE: Gauge "pinion_endpoint_requests_active" "" ["cluster" "endpoint"] "Requests in progress";
     ENDPOINT_CONNECTIONS_ACTIVE: Gauge "pinion_endpoint_connections_active" "" ["cluster" "endpoint"] "Connections open";
 
-    FAULTS: Counter "pinion_faults_total" "" ["stage" "reason"] "Requests that ended with a fault, by stage and reason";
+    FAULTS: Counter "pinion_faults_total" "" ["stage" "reason"] "Requests, and connections without requests, that ended with a fault, by stage and reason";
     RELAY_BYTES: Counter "pinion_relay_bytes_total" "bytes" ["path" "direction"] "Bytes of bodies and tunnels relayed, through a buffer (copy) or inside the kernel (splice)";
 
     SHARD_REQUESTS: Counter "pinion_shard_requests_total" "" ["shard"] "Requests begun";

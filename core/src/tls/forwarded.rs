@@ -171,4 +171,51 @@ mod tests {
             "Hash=1;URI=\"spiffe://td/a%0D%0AX: y\";URI=\"a,By=x;Hash=y\";URI=\"\\\"\";URI=\"a\\\\\";URI=\"%C3%A4%00\""
         );
     }
+
+    /// The pairs of one element as a reader of quoted strings sees them.
+    fn read(element: &str) -> Vec<(String, String)> {
+        let (mut pairs, mut chars) = (vec![(String::new(), String::new())], element.chars());
+        let (mut in_value, mut quoted) = (false, false);
+        while let Some(char) = chars.next() {
+            let last = pairs.last_mut().unwrap();
+            match char {
+                '"' => quoted = !quoted,
+                '\\' if quoted => last.1.extend(chars.next()),
+                ',' if !quoted => panic!("a second element: {element}"),
+                ';' if !quoted => {
+                    pairs.push((String::new(), String::new()));
+                    in_value = false;
+                }
+                '=' if !quoted && !in_value => in_value = true,
+                char if in_value => last.1.push(char),
+                char => last.0.push(char),
+            }
+        }
+        assert!(!quoted, "{element}");
+        pairs
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_changes_what_a_reader_sees(
+            names in proptest::collection::vec("[ -~\\PC]{0,12}|[\",;=\\\\aä\r\n]{0,6}", 0..4), subject in ".{0,12}",
+        ) {
+            let uris: Vec<Box<str>> = names.iter().map(|name| name.as_str().into()).collect();
+            let cert = ForwardedCert { hash: "1", subject: &subject, uris: &uris, dns: &uris, ..ForwardedCert::default() };
+            let element = cert.element(ALL);
+            proptest::prop_assert!(element.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{}", element);
+            let plain = |text: &str| -> String {
+                let bytes = text.bytes().map(|byte| match byte {
+                    b' '..=b'~' => char::from(byte).to_string(),
+                    other => format!("%{other:02X}"),
+                });
+                bytes.collect()
+            };
+            let mut expected = vec![("Hash".to_owned(), "1".to_owned()), ("Subject".to_owned(), plain(&subject))];
+            for key in ["URI", "DNS"] {
+                expected.extend(names.iter().map(|name| (key.to_owned(), plain(name))));
+            }
+            proptest::prop_assert_eq!(read(&element), expected);
+        }
+    }
 }

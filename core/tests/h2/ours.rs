@@ -274,7 +274,7 @@ impl Client {
             );
         });
         let key = opened.expect("a stream");
-        let trailers = if number % 3 == 0 { format!("x-sum: {number}\r\n") } else { String::new() };
+        let trailers = if number.is_multiple_of(3) { format!("x-sum: {number}\r\n") } else { String::new() };
         let bytes = self.requests[number as usize].to_vec();
         let outgoing = Outgoing { bytes, end: true, trailers: trailers.into_bytes(), ..Outgoing::default() };
         self.streams.insert(key, (number, outgoing));

@@ -232,6 +232,9 @@ fn scrape(control: &Control, format: Format) -> String {
     for (name, shards) in &view.routes {
         shards.iter().for_each(|stats| collected.route(name, stats));
     }
+    for ((route, method), shards) in &view.methods {
+        shards.iter().for_each(|stats| collected.method(route, method, stats));
+    }
     for (name, shards) in &view.clusters {
         shards.iter().for_each(|stats| collected.cluster(name, stats));
     }

@@ -182,8 +182,10 @@ impl Session {
             self.consumed(key, bytes.len());
             return;
         };
-        if !state.append(bytes, &self.shard.buffers) {
+        let lost = state.append(bytes, &self.shard.buffers);
+        if lost > 0 {
             drop(streams);
+            self.consumed(key, lost);
             self.give_up(key);
             return;
         }

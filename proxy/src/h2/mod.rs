@@ -24,6 +24,7 @@ pub(crate) mod moving;
 mod out;
 pub(crate) mod placement;
 mod pump;
+mod sending;
 pub(crate) mod server;
 pub(crate) mod session;
 mod state;

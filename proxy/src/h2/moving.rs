@@ -238,9 +238,10 @@ impl Session {
                 true => Some(Ending::Plain),
                 false => owned(&lines, buffers).map(Ending::Trailers),
             });
-            let (Some(text), true, Some(ending)) =
-                (text, state.append(&content, buffers), ending.map_or(Some(None), |e| e.map(Some)))
+            let lost = state.append(&content, buffers);
+            let (Some(text), 0, Some(ending)) = (text, lost, ending.map_or(Some(None), |e| e.map(Some)))
             else {
+                self.consumed(key, content.len());
                 self.give_up(key);
                 continue;
             };

@@ -54,13 +54,13 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Appends received bytes; `false` when the shard is out of buffers.
-    pub(super) fn append(&mut self, mut bytes: &[u8], buffers: &BufferPool) -> bool {
+    /// Appends received bytes; says how many are left when the shard is out of buffers.
+    pub(super) fn append(&mut self, mut bytes: &[u8], buffers: &BufferPool) -> usize {
         while !bytes.is_empty() {
             let room = self.queue.back().map_or(0, Buffer::room);
             if room == 0 {
                 let Some(buffer) = buffers.take(Size::Small) else {
-                    return false;
+                    return bytes.len();
                 };
                 self.queue.push_back(buffer);
                 continue;
@@ -71,7 +71,7 @@ impl State {
             }
             bytes = rest;
         }
-        true
+        0
     }
 
     /// Notes why the stream can't go on, unless it ended before, and wakes everybody.

@@ -17,21 +17,22 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use pinion_core::http::h2::Key;
 use pinion_core::http::h2::frame::ErrorCode;
 use pinion_core::http::h2::hpack::Encoder;
-use pinion_core::http::h2::{Key, Sent};
 use pinion_core::http::{Method, ResponseHead};
 use pinion_core::telemetry::Side;
 
+use super::sending::Sending;
 use super::session::Session;
 use super::state::{Arrived, Ending, State, remember};
-use super::{PIECE_BYTES, Piece, StreamFault};
+use super::{Piece, StreamFault};
 use crate::sys::buffer::Buffer;
 
 /// A stream, or a place kept for one. Every method may be called while others wait.
 pub(crate) struct Stream {
-    session: Rc<Session>,
-    place: u32,
+    pub(super) session: Rc<Session>,
+    pub(super) place: u32,
 }
 
 /// The place of a stream whose state was taken along to another shard.
@@ -52,7 +53,7 @@ impl Stream {
     /// # Errors
     ///
     /// When it can't send: it was never opened, or something ended it.
-    fn key(&self) -> Result<Key, StreamFault> {
+    pub(super) fn key(&self) -> Result<Key, StreamFault> {
         let mut streams = self.session.streams.borrow_mut();
         let state = streams.at(self.place);
         match (state.fault, state.key) {
@@ -339,69 +340,5 @@ impl Drop for Stream {
         // Somebody may wait for the room it waited for; without it the connection may be at rest.
         session.wake_writers();
         session.touch();
-    }
-}
-
-/// A send in progress: how far it is, and its place among those that wait for room.
-struct Sending<'a> {
-    stream: &'a Stream,
-    sent: usize,
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        let session = &self.stream.session;
-        session.streams.borrow_mut().turns.leave(self.stream.place);
-    }
-}
-
-impl Sending<'_> {
-    fn poll(&mut self, cx: &Context<'_>, bytes: &[u8], end: bool) -> Poll<Result<(), StreamFault>> {
-        let (session, place) = (&self.stream.session, self.stream.place);
-        loop {
-            let key = match self.stream.key() {
-                Ok(key) => key,
-                Err(fault) => return Poll::Ready(Err(fault)),
-            };
-            let mut streams = session.streams.borrow_mut();
-            let left = bytes.len() - self.sent;
-            let piece = left.min(PIECE_BYTES);
-            let room = session.out.borrow_mut().room(&session.shard.buffers, piece);
-            if !streams.turns.may_write(place) || (room == 0 && piece > 0) || session.is_full() {
-                streams.turns.join(place);
-                remember(&mut streams.at(place).writer, cx);
-                return Poll::Pending;
-            }
-            if left == 0 && !end {
-                streams.turns.leave(place);
-                drop(streams);
-                session.wake_writers();
-                return Poll::Ready(Ok(()));
-            }
-            let part = &bytes[self.sent..self.sent + room];
-            let last = end && room == left;
-            let written = session.write(|machine, out| machine.send_data(key, out, part, last));
-            let Sent::Some(written) = written else {
-                return Poll::Ready(Err(streams.at(place).fault.unwrap_or(StreamFault::Closed)));
-            };
-            self.sent += written;
-            streams.turns.leave(place);
-            let done = self.sent == bytes.len();
-            let stuck = written < room;
-            if done {
-                streams.at(place).finished |= end;
-            } else if stuck || !streams.turns.is_empty() {
-                // Without a window it waits for the peer, else behind its neighbours.
-                if !stuck {
-                    streams.turns.join(place);
-                }
-                remember(&mut streams.at(place).writer, cx);
-            } else {
-                continue;
-            }
-            drop(streams);
-            session.wake_writers();
-            return if done { Poll::Ready(Ok(())) } else { Poll::Pending };
-        }
     }
 }

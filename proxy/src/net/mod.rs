@@ -14,6 +14,7 @@ pub(crate) mod connect;
 mod epoll;
 pub(crate) mod parked;
 pub(crate) mod pump;
+mod raw;
 pub(crate) mod reactor;
 pub(crate) mod recv;
 mod secure;

@@ -18,7 +18,8 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 
-use super::socket::{RawReceive, RawSend, Received, Socket};
+use super::raw::{RawReceive, RawSend};
+use super::socket::{Received, Socket};
 use crate::sys::buffer::Buffer;
 use crate::tls::session::{Session, Step, Target};
 

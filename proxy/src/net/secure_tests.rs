@@ -56,10 +56,11 @@ fn records_may_arrive_in_any_pieces() {
             let (socket, mut peer) = accepted(&shard, driver, pair(Some(version), None), Ktls::Off).await;
             // Three records; cut at every place of them, in two pieces.
             let message = pattern(90);
-            let length = peer.records(&message[..30]).len();
-            drop((socket, peer));
+            let first = peer.records(&message[..30]);
+            peer.tcp.write_all(&first).unwrap();
+            receive(&shard, &socket, 30, Size::Small).await;
+            let length = first.len();
             for cut in 1..3 * length {
-                let (socket, mut peer) = accepted(&shard, driver, pair(Some(version), None), Ktls::Off).await;
                 let mut records = Vec::new();
                 for third in message.chunks(30) {
                     records.extend(peer.records(third));
@@ -87,7 +88,6 @@ fn records_may_arrive_in_any_pieces() {
         }
         assert_eq!(shard.buffers.in_use(), 0);
     }
-    // A handshake for each cut: one driver at a time is long enough.
     on_each(test);
 }
 
@@ -315,7 +315,12 @@ fn closing_says_so_and_resetting_does_not() {
             crate::net::send::cut(&socket);
             drop(socket);
             assert_eq!(end_of(&mut peer).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "cut is cut");
+
+            let (socket, _peer) = accepted(&shard, driver, made(), Ktls::Off).await;
+            socket.shut(rustix::net::Shutdown::Read);
+            assert_eq!(socket.recv(small(&shard)).await.0.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         }
+        assert_eq!(shard.stats.tls.truncated.get(), 0, "all of it was this side's doing");
     }
     on_each(test);
 }
@@ -772,7 +777,8 @@ fn an_idle_connection_holds_its_session_and_nothing_else() {
             drop(all);
         }
     }
-    println!("a session has {} bytes of its own, beside the library's", size_of::<Session>());
+    let library = size_of::<rustls::server::UnbufferedServerConnection>();
+    println!("a session has {} bytes of its own beside the library's {library}", size_of::<Session>());
     assert!(size_of::<Session>() <= 256);
     on_each(test);
 }

@@ -90,8 +90,7 @@ impl Background {
 
 /// Ends both directions: what is in flight on the socket ends by itself.
 pub(crate) fn cut(socket: &Socket) {
-    // Fails only when the peer is gone already.
-    let _ = rustix::net::shutdown(socket, Shutdown::Both);
+    socket.shut(Shutdown::Both);
 }
 
 /// Has the peer see a reset, once the socket is closed.

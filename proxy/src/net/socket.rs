@@ -24,17 +24,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use pinion_core::limits::BUFFER_BYTES;
-use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::Shutdown;
 
 use super::epoll::{Epoll, Watched};
+use super::raw::{RawReceive, RawSend};
 use super::reactor::{self, Reactor};
 use super::secure::{self, SecureReceive, SecureSend};
 use crate::sys::buffer::Buffer;
-use crate::sys::ring::{Flying, Ring};
-use crate::sys::task;
+use crate::sys::ring::Ring;
 use crate::tls::session::Session;
 
 /// A stream socket of the shard, or another descriptor that can be polled. Clones share it.
@@ -50,7 +48,7 @@ struct Inner {
     session: OnceCell<Box<Session>>,
 }
 
-enum Driven {
+pub(super) enum Driven {
     Ring(Rc<Ring>),
     Epoll(Rc<Epoll>, Rc<Watched>),
 }
@@ -77,27 +75,12 @@ enum Receiving {
     Secure(SecureReceive),
 }
 
-/// A receive of what the peer's bytes are, records or not.
-pub(super) enum RawReceive {
-    Ring(Flying),
-    /// `None` once it is over.
-    Epoll(Socket, Option<Buffer>),
-}
-
 /// One try to send what a buffer holds: how many bytes were sent, and the buffer as it was.
 pub(crate) struct Send(Sending);
 
 enum Sending {
     Plain(RawSend),
     Secure(SecureSend),
-}
-
-/// A send of bytes as they are.
-pub(super) enum RawSend {
-    Ring(Flying),
-    /// The buffer until it is over.
-    Epoll(Socket, Option<Buffer>),
-    Over(Option<Received>),
 }
 
 impl Socket {
@@ -140,13 +123,6 @@ impl Socket {
         })
     }
 
-    pub(super) fn raw_receive(&self, buffer: Buffer, later: bool) -> RawReceive {
-        match &self.0.driven {
-            Driven::Ring(ring) => RawReceive::Ring(ring.receive(self, buffer, later)),
-            Driven::Epoll(..) => RawReceive::Epoll(self.clone(), Some(buffer)),
-        }
-    }
-
     /// Like [`Socket::recv`] for bytes that come later, until `stop` says so. Nothing is lost: what came
     /// first is the outcome, else `ECANCELED`.
     pub(crate) async fn recv_unless(&self, buffer: Buffer, stop: impl Fn(&Context<'_>) -> bool) -> Received {
@@ -179,23 +155,6 @@ impl Socket {
         }
     }
 
-    /// Receives what the peer's bytes are, without waiting.
-    pub(crate) fn raw_try_recv(&self, buffer: &mut Buffer) -> Result<usize, Errno> {
-        let spare = spare_capacity(buffer.as_vec());
-        rustix::net::recv(self, spare, RecvFlags::DONTWAIT).map(|(_, received)| received)
-    }
-
-    /// Receives at most `most` bytes of what the peer's bytes are, without waiting.
-    pub(crate) fn try_recv_exactly(&self, buffer: &mut Buffer, most: usize) -> Result<usize, Errno> {
-        let bytes = buffer.as_vec();
-        let begin = bytes.len();
-        bytes.resize(begin + most, 0);
-        let received = rustix::net::recv(self, &mut bytes[begin..], RecvFlags::DONTWAIT);
-        let received = received.map(|(received, _)| received);
-        bytes.truncate(begin + received.unwrap_or(0));
-        received
-    }
-
     /// Sends unread bytes of `buffer`: as many as go at once, or with `wait` at least one. With TLS all that one
     /// buffer of records takes.
     pub(crate) fn send(&self, buffer: Buffer, wait: bool) -> Send {
@@ -221,31 +180,18 @@ impl Socket {
         }))
     }
 
-    /// A send whose records the kernel makes: it refuses `MSG_WAITALL`, so that none is quiet.
-    fn kernel_send(&self, buffer: Buffer, wait: bool) -> RawSend {
-        match &self.0.driven {
-            Driven::Ring(ring) if wait => RawSend::Ring(ring.send(self, buffer)),
-            Driven::Ring(_) => RawSend::Over(Some((self.send_now(&buffer), buffer))),
-            Driven::Epoll(..) => RawSend::Epoll(self.clone(), Some(buffer)),
+    /// Ends one direction or both, by the will of this side: what is in flight ends by itself. With TLS nothing is
+    /// said of it.
+    pub(crate) fn shut(&self, how: Shutdown) {
+        if let Some(session) = self.session() {
+            session.cut();
         }
+        // Fails only when the peer is gone already.
+        let _ = rustix::net::shutdown(self, how);
     }
 
-    fn send_now(&self, buffer: &Buffer) -> io::Result<usize> {
-        Ok(rustix::net::send(self, buffer.unread(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
-    }
-
-    pub(super) fn raw_send(&self, buffer: Buffer, wait: bool, lazily: bool) -> RawSend {
-        let Driven::Ring(ring) = &self.0.driven else {
-            return RawSend::Epoll(self.clone(), Some(buffer));
-        };
-        if wait || buffer.unread().len() > BUFFER_BYTES {
-            return RawSend::Ring(ring.send(self, buffer));
-        }
-        // While nobody else waits for the turn's end, a call of one's own is cheaper than ending it.
-        if !lazily && task::alone() {
-            return RawSend::Over(Some((self.send_now(&buffer), buffer)));
-        }
-        RawSend::Ring(ring.send_quietly(self, buffer))
+    pub(super) fn driven(&self) -> &Driven {
+        &self.0.driven
     }
 
     /// From now on every operation carries the plaintext of `session`. Nothing may be in flight.
@@ -264,23 +210,23 @@ impl Socket {
         self.session().is_none_or(Session::may_splice)
     }
 
-    /// Waits until a receive would not block: with TLS until there is plaintext, the end or an error. Dropping the future loses nothing.
+    /// Waits until a receive would not block: with TLS until there is plaintext, the end or an error. Dropping the
+    /// future loses nothing.
     ///
     /// # Errors
     ///
     /// When the driver can't wait for it.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        loop {
-            if let Some(session) = self.session()
-                && session.fill(self)
-            {
-                return Ok(());
-            }
+        let Some(session) = self.session() else {
+            return self.ready(false).await;
+        };
+        while !session.is_ready() {
             self.ready(false).await?;
-            if self.session().is_none() {
-                return Ok(());
+            if session.fill(self) {
+                break;
             }
         }
+        Ok(())
     }
 
     /// Waits until a send would not block. Dropping the future loses nothing.
@@ -292,16 +238,7 @@ impl Socket {
         self.ready(true).await
     }
 
-    /// Waits until bytes of the peer are there, whatever they are.
-    ///
-    /// # Errors
-    ///
-    /// When the driver can't wait for it.
-    pub(crate) async fn raw_readable(&self) -> io::Result<()> {
-        self.ready(false).await
-    }
-
-    async fn ready(&self, write: bool) -> io::Result<()> {
+    pub(super) async fn ready(&self, write: bool) -> io::Result<()> {
         match &self.0.driven {
             Driven::Ring(ring) => {
                 let mut flying = ring.poll_ready(self, write);
@@ -349,45 +286,6 @@ impl Receive {
     }
 }
 
-impl RawReceive {
-    /// As [`Receive::cancel`].
-    pub(super) fn cancel(&mut self) -> Option<Buffer> {
-        match self {
-            RawReceive::Ring(flying) => {
-                flying.cancel();
-                None
-            }
-            RawReceive::Epoll(_, buffer) => buffer.take(),
-        }
-    }
-
-    /// The outcome, when there is one; once.
-    pub(super) fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
-        match self {
-            RawReceive::Ring(flying) => match flying.poll(cx) {
-                Poll::Ready((result, Some(buffer))) => Poll::Ready((result, buffer)),
-                Poll::Ready((_, None)) | Poll::Pending => Poll::Pending,
-            },
-            RawReceive::Epoll(socket, place) => {
-                let (Driven::Epoll(_, watched), Some(buffer)) = (&socket.0.driven, place.as_mut()) else {
-                    return Poll::Pending;
-                };
-                // The kernel ends a receive at a record that is not data, whatever follows.
-                let ends_early = socket.session().is_some_and(Session::is_kernel);
-                let room = if ends_early { 0 } else { buffer.room() };
-                let result = std::task::ready!(watched.poll_call(cx, false, room, || {
-                    let spare = spare_capacity(buffer.as_vec());
-                    rustix::net::recv(&*socket, spare, RecvFlags::empty()).map(|(_, received)| received)
-                }));
-                match place.take() {
-                    Some(buffer) => Poll::Ready((result, buffer)),
-                    None => Poll::Pending,
-                }
-            }
-        }
-    }
-}
-
 impl Future for Receive {
     type Output = Received;
 
@@ -402,32 +300,6 @@ impl Send {
         match &mut self.0 {
             Sending::Plain(raw) => raw.poll_once(cx, lazily),
             Sending::Secure(secure) => secure.poll_once(cx, lazily),
-        }
-    }
-}
-
-impl RawSend {
-    /// As [`Send::poll_once`].
-    pub(super) fn poll_once(&mut self, cx: &mut Context<'_>, lazily: bool) -> Poll<Received> {
-        match self {
-            RawSend::Over(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
-            RawSend::Ring(flying) => match if lazily { flying.poll_lazily(cx) } else { flying.poll(cx) } {
-                Poll::Ready((result, Some(buffer))) => Poll::Ready((result, buffer)),
-                Poll::Ready((_, None)) | Poll::Pending => Poll::Pending,
-            },
-            RawSend::Epoll(socket, place) => {
-                let (Driven::Epoll(_, watched), Some(buffer)) = (&socket.0.driven, place.as_ref()) else {
-                    return Poll::Pending;
-                };
-                let bytes = buffer.unread();
-                let result = std::task::ready!(watched.poll_call(cx, true, bytes.len(), || {
-                    rustix::net::send(&*socket, bytes, SendFlags::NOSIGNAL)
-                }));
-                match place.take() {
-                    Some(buffer) => Poll::Ready((result, buffer)),
-                    None => Poll::Pending,
-                }
-            }
         }
     }
 }

@@ -7,10 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pinion_core::limits::BUFFER_BYTES;
+
 use super::*;
 use crate::net::Driver;
 use crate::net::buffers::{BufferPool, Size};
 use crate::net::send::{Background, send_all};
+use crate::sys::task;
 
 /// Runs `test` on a thread of its own with each driver.
 fn on_each<F: Future<Output = ()> + 'static>(test: fn(Driver) -> F) {

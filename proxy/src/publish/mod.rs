@@ -113,6 +113,11 @@ impl Publisher {
                 snapshot: Arc::clone(snapshot),
                 listeners: chosen.listeners.iter().map(|of| Arc::clone(&of[shard])).collect(),
                 routes: chosen.routes.iter().map(|of| Arc::clone(&of[shard])).collect(),
+                methods: chosen
+                    .methods
+                    .iter()
+                    .map(|route| route.iter().map(|of| Arc::clone(&of[shard])).collect())
+                    .collect(),
                 clusters: chosen.clusters.iter().map(|of| Arc::clone(&of[shard])).collect(),
                 endpoints: chosen
                     .endpoints

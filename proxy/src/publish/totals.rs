@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use pinion_core::config::Snapshot;
 use pinion_core::config::snapshot::Address;
+use pinion_core::route::Route;
+use pinion_core::telemetry::GrpcStats;
 use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats, RouteStats};
 
 use crate::shard::link::SharedCount;
@@ -40,6 +42,8 @@ pub(crate) struct View {
     pub(crate) listeners: Named<Box<str>, ListenerStats>,
     /// By route name.
     pub(crate) routes: Named<Box<str>, RouteStats>,
+    /// By route name and gRPC method.
+    pub(crate) methods: Named<(Box<str>, Box<str>), GrpcStats>,
     /// By cluster name.
     pub(crate) clusters: Named<Box<str>, ClusterStats>,
     /// By cluster name and endpoint address.
@@ -102,6 +106,8 @@ pub(crate) struct Totals {
     listeners: Series<Box<str>, ListenerStats>,
     /// By route name.
     routes: Series<Box<str>, RouteStats>,
+    /// By route name and gRPC method.
+    methods: Series<(Box<str>, Box<str>), GrpcStats>,
     /// By cluster name.
     clusters: Series<Box<str>, ClusterStats>,
     /// By cluster name and endpoint address.
@@ -135,6 +141,7 @@ impl Shared {
 pub(super) struct Chosen {
     pub(super) listeners: Vec<PerShard<ListenerStats>>,
     pub(super) routes: Vec<PerShard<RouteStats>>,
+    pub(super) methods: Vec<Vec<PerShard<GrpcStats>>>,
     pub(super) clusters: Vec<PerShard<ClusterStats>>,
     pub(super) endpoints: Vec<Vec<PerShard<EndpointStats>>>,
     pub(super) listener_connections: Vec<Arc<SharedCount>>,
@@ -150,6 +157,12 @@ impl Totals {
         Chosen {
             listeners: listeners.clone().map(|l| self.listeners.of(l.name.clone(), shards)).collect(),
             routes: snapshot.routes.routes().iter().map(|r| self.routes.of(r.name.clone(), shards)).collect(),
+            methods: snapshot
+                .routes
+                .routes()
+                .iter()
+                .map(|route| methods(route).map(|key| self.methods.of(key, shards)).collect())
+                .collect(),
             clusters: clusters.clone().map(|c| self.clusters.of(c.name.clone(), shards)).collect(),
             endpoints: clusters
                 .clone()
@@ -171,6 +184,7 @@ impl Totals {
             bound,
             listeners: self.listeners.list(),
             routes: self.routes.list(),
+            methods: self.methods.list(),
             clusters: self.clusters.list(),
             endpoints: self.endpoints.list(),
         }
@@ -189,6 +203,9 @@ impl Totals {
             .collect();
         self.listeners.settle(now, |name| listeners.contains(&**name));
         self.routes.settle(now, |name| routes.contains(&**name));
+        let methods: HashSet<(Box<str>, Box<str>)> =
+            snapshot.routes.routes().iter().flat_map(|route| methods(route)).collect();
+        self.methods.settle(now, |name| methods.contains(name));
         self.clusters.settle(now, |name| clusters.contains(&**name));
         self.endpoints
             .settle(now, |(cluster, address)| endpoints.contains(&(&**cluster, address.to_string())));
@@ -196,6 +213,17 @@ impl Totals {
         self.cluster_connections.settle();
         self.cluster_pending.settle();
     }
+}
+
+/// Where gRPC methods that no route lists are counted.
+pub(crate) const OTHER_METHODS: &str = "other/other";
+
+/// The names of a route's gRPC totals, in the order of the methods' places: none if it lists none.
+fn methods(route: &Route) -> impl Iterator<Item = (Box<str>, Box<str>)> {
+    let listed = &route.grpc.methods;
+    let other = (!listed.is_empty()).then(|| OTHER_METHODS.to_owned());
+    let names = listed.iter().map(|(service, method)| format!("{service}/{method}")).chain(other);
+    names.map(|name| (route.name.clone(), name.into_boxed_str()))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pinion_core::fault::Fault;
-use pinion_core::http::grpc::status::Code;
-use pinion_core::http::grpc::{self, Kind};
+use pinion_core::http::grpc::answer::encode_message;
+use pinion_core::http::grpc::{self, Code};
 use pinion_core::http::h1::encode::encode_own;
 use pinion_core::http::h2;
 use pinion_core::route::DirectResponse;
@@ -48,13 +48,21 @@ pub(crate) async fn fault(call: &mut Call<'_>, fault: Fault, head_request: bool)
     }
     let keep = call.exchange.borrow_mut().on_own_answer() && row.after == pinion_core::fault::After::Keep;
     call.keep = keep;
-    if let Some(kind @ Kind::Web(_)) = call.grpc {
-        // Browsers find the status in the head.
-        let content_type = grpc::answer::content_type(kind, b"");
-        let fields = grpc::answer::fields(content_type, Code::of_fault(fault), row.reason.as_bytes());
-        return own(call, 200, &fields, b"", keep, head_request).await;
+    if call.story.grpc.is_some() {
+        return in_grpc(call, fault, keep).await;
     }
     own(call, row.status, &[TEXT], row.reason.as_bytes(), keep, head_request).await
+}
+
+/// Answers in gRPC's terms: HTTP 200, and what went wrong as its status in the head.
+async fn in_grpc(call: &mut Call<'_>, fault: Fault, keep: bool) -> bool {
+    let Some(grpc) = &mut call.story.grpc else { return false };
+    let code = Code::of_fault(fault);
+    grpc.status = Some(code);
+    let mut message = SmallVec::<[u8; 128]>::new();
+    encode_message(fault.row().reason, &mut message);
+    let fields = grpc::answer::fields(grpc.content_type(), code, &message);
+    own(call, 200, &fields, b"", keep, false).await
 }
 
 /// Answers with what the route says; says whether it was sent.
@@ -81,9 +89,7 @@ async fn own(
     let Some(length) = length else {
         return false;
     };
-    // What a gRPC client is told is in a head of its own.
-    let told = call.stream.is_some() && call.grpc == Some(Kind::Grpc) && call.story.fault.is_some();
-    call.story.status = if told { 200 } else { status };
+    call.story.status = status;
     call.story.bytes_out = if head_request { 0 } else { body.len() as u64 };
     call.connection.view.stats.sent_bytes.add(length as u64);
     true
@@ -119,11 +125,6 @@ async fn on_stream(
     body: &[u8],
     head_request: bool,
 ) -> Option<usize> {
-    if call.grpc == Some(Kind::Grpc)
-        && let Some(fault) = call.story.fault
-    {
-        return grpc_status(stream, fault);
-    }
     let content = if head_request { &[][..] } else { body };
     let sent = stream.send_head(content.is_empty(), |encoder, out| {
         h2::head::encode_own(encoder, out, status, fields, body.len() as u64);
@@ -147,19 +148,11 @@ async fn on_stream(
     sent.ok().map(|()| content.len())
 }
 
-/// Answers a gRPC client, which looks for the status of its call in the head or the trailers.
-fn grpc_status(stream: &Stream, fault: Fault) -> Option<usize> {
-    let sent = stream.send_head(true, |encoder, out| {
-        let content_type = grpc::answer::content_type(Kind::Grpc, b"");
-        // Reasons are plain text that needs no encoding.
-        let reason = fault.row().reason.as_bytes();
-        grpc::answer::encode(encoder, out, content_type, Code::of_fault(fault), reason, &[]);
-    });
-    sent.ok().map(|()| 0)
-}
-
-/// Answers a client when the shard is out of buffers.
+/// Answers a client when the shard is out of buffers. One with TLS sees the end: sealing takes a buffer, too.
 pub(crate) fn without_memory(connection: &Downstream) {
+    if connection.socket.session().is_some() {
+        return;
+    }
     let row = Fault::MemoryLimit.row();
     // ALLOC: outside the pool, and only when that has run out.
     let mut out = Vec::with_capacity(256);

@@ -33,7 +33,6 @@ use crate::net::clock;
 use crate::net::send::{Background, send_all};
 use crate::shard::timer::{Lane, Why};
 use crate::sys::buffer::Buffer;
-use crate::upstream::client::Client;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::{self, Got, Link, Want};
@@ -80,9 +79,9 @@ pub(crate) async fn proxy(
     call.story.cluster = Some(cluster.clone());
     let began = clock::now();
     call.story.ledger.stamp(Phase::Route, began);
-    let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout)).min(call.deadline);
+    let until = route.timeout.map_or(Instant::NEVER, |timeout| began.after(timeout));
+    let until = call.story.grpc.as_mut().map_or(until, |grpc| grpc.begin(began, until));
     let mut retries_left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
-    let half_close = call.connection.view.listener.half_close;
     // A tunnel ends its connection, and what asks for one is not sent twice: one that idled may just be closing.
     let tunnel = call.exchange.get_mut().asks_for_tunnel();
     // A connection that tells of one client is of no use to others.
@@ -90,10 +89,7 @@ pub(crate) async fn proxy(
     let preface = send.map(|send| proxy_protocol::header(call.shard, call.connection, send, ""));
     let preface = preface.as_deref().unwrap_or_default();
     let fresh = tunnel || !preface.is_empty();
-    let client = match call.stream {
-        Some(stream) => Client::Stream(stream),
-        None => Client::Socket { socket: &call.connection.socket, half_close },
-    };
+    let client = call.client();
     let named = cluster.tls.as_ref().is_some_and(|tls| tls.names_by_request());
     let host = if named { Host::of(trip) } else { Host::default() };
     let mut want =
@@ -157,6 +153,11 @@ async fn attempt(
     call.story.reused = link.is_reused();
     call.story.endpoint = Some(endpoint.clone());
     endpoint.stats.requests_total.inc();
+    if matches!(link, Link::Http1(_)) && call.story.grpc.is_some_and(|grpc| grpc.is_translated()) {
+        // Without HTTP/2 there are no trailers that could be relied upon.
+        pool::release(call.shard, want.cluster, link, true, call.story.ledger.last());
+        return Err(Failed::Fault(Fault::MethodUnsupported, Some(place)));
+    }
     let result = match (call.stream, link) {
         (None, Link::Http1(upstream)) => alone(call, trip, route, want, upstream, may_retry_status).await,
         (Some(_), Link::Http2(_)) if trip.head.method == Method::Connect => {

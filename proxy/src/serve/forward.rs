@@ -6,13 +6,11 @@ use pinion_core::fault::Fault;
 use pinion_core::http::Framing;
 use pinion_core::http::h1::encode::{ClientCert, Forwarding, encode_request};
 use pinion_core::route::Route;
-use pinion_core::time::Instant;
 
 use super::cross;
 use super::request::Call;
 use super::trip::Trip;
 use crate::net::buffers::Size;
-use crate::net::clock;
 use crate::sys::buffer::Buffer;
 
 /// Added header fields usually fit this beside the received head.
@@ -82,8 +80,7 @@ pub(super) fn forwarding<'c>(call: &'c Call<'_>, request_id: &'c mut [u8; 32]) -
         fallback_host: call.story.endpoint.as_ref().map_or(b"", |endpoint| endpoint.name.as_bytes()),
         upgrade: call.exchange.borrow().asks_for_tunnel().then_some(&listener.upgrades),
         client_cert: ClientCert::new(options.client_cert, peer),
-        // What is left of it: the upstream is not to work on what nobody waits for.
-        grpc_timeout: (call.deadline != Instant::NEVER).then(|| call.deadline.since(clock::now())),
+        grpc_timeout: call.story.grpc.as_ref().and_then(|grpc| grpc.left()),
     }
 }
 

@@ -11,6 +11,7 @@ use pinion_core::telemetry::{AccessEntry, Ledger, Phase};
 use pinion_core::time::Instant;
 
 use super::downstream::Downstream;
+use super::grpc::Grpc;
 use crate::net::clock;
 use crate::shard::Shard;
 use crate::shard::tables::Tables;
@@ -35,14 +36,11 @@ pub(crate) struct Story {
     pub(crate) reused: bool,
     pub(crate) cluster: Option<Rc<ClusterState>>,
     pub(crate) endpoint: Option<Rc<EndpointState>>,
+    /// What is special about a gRPC request.
+    pub(crate) grpc: Option<Grpc>,
 }
 
 impl Story {
-    /// When the request's first byte was there.
-    pub(crate) const fn began(&self) -> Instant {
-        self.began
-    }
-
     pub(crate) fn begin(began: Instant) -> Self {
         Story {
             began,
@@ -56,6 +54,7 @@ impl Story {
             reused: false,
             cluster: None,
             endpoint: None,
+            grpc: None,
         }
     }
 }
@@ -87,6 +86,13 @@ pub(crate) fn record(shard: &Shard, story: &Story, seen: &Seen<'_>) {
     let total = phases.total() - if story.tunnel { phases.of(Phase::Respond) } else { 0 };
     if let Some(route) = seen.route {
         seen.tables.shared.routes[route.index.index()].finished(story.status, total);
+        if let (Some(grpc), Some(head)) = (&story.grpc, seen.head) {
+            let path = seen.path.unwrap_or_else(|| head.path.of(head.bytes(seen.inbuf.unread())));
+            let methods = &seen.tables.shared.methods[route.index.index()];
+            if let Some(stats) = methods.get(route.grpc.methods.place(path)) {
+                stats.finished(grpc.status);
+            }
+        }
     }
     let mut sink = shard.access.borrow_mut();
     if sink.enabled() {

@@ -10,21 +10,17 @@
 
 use std::cell::{Cell, RefCell};
 
-use pinion_core::config::ClusterProtocol;
 use pinion_core::fault::{After, Fault};
-use pinion_core::http::grpc::{self, Kind, Web};
 use pinion_core::http::h1::body::{BodyReader, Emit};
 use pinion_core::http::h1::conn::{Exchange, Reuse};
-use pinion_core::http::{
-    Framing, HeadView, Known, Method, Normalised, RequestHead, normalize_host, normalize_path,
-};
+use pinion_core::http::{Framing, HeadView, Method, Normalised, RequestHead, normalize_host, normalize_path};
 use pinion_core::route::{Action, Route};
 use pinion_core::telemetry::Phase;
 use pinion_core::time::Instant;
 
 use super::connection::Next;
-use super::cross::web::Bridge;
 use super::downstream::Downstream;
+use super::grpc::Grpc;
 use super::record::{Seen, Story, record};
 use super::trip::Trip;
 use super::{answer, exchange, head};
@@ -35,6 +31,7 @@ use crate::shard::Shard;
 use crate::shard::lease::Lease;
 use crate::shard::tables::Tables;
 use crate::sys::buffer::Buffer;
+use crate::upstream::client::Client;
 
 /// A request being served: what the stages share.
 pub(crate) struct Call<'a> {
@@ -62,14 +59,6 @@ pub(crate) struct Call<'a> {
     /// What came behind a streamed body: the beginning of the next request.
     pub(crate) leftover: Option<Buffer>,
     pub(crate) story: Story,
-    /// How the client frames the body.
-    pub(crate) framing: Framing,
-    /// It is gRPC-Web, and is translated.
-    pub(crate) bridge: Option<Bridge>,
-    /// What kind of gRPC it is, if it is any.
-    pub(crate) grpc: Option<Kind>,
-    /// When its caller gives up (`grpc-timeout`).
-    pub(crate) deadline: Instant,
     /// Our own answer leaves the connection open.
     pub(crate) keep: bool,
 }
@@ -149,9 +138,6 @@ pub(crate) async fn attend<'t>(
 ) -> Result<(), Fault> {
     trip.path.clear();
     let head = &trip.head;
-    if call.stream.is_some() {
-        note_grpc(call, head);
-    }
     take_body(call, head)?;
     // normalise
     let bytes = head.bytes(call.inbuf.unread());
@@ -160,6 +146,7 @@ pub(crate) async fn attend<'t>(
         [] => 0,
         _ => normalize_host(authority, &mut trip.host).ok_or(Fault::BadRequest)?,
     };
+    call.story.grpc = Grpc::of(bytes, head);
     let raw = head.path.of(bytes);
     let path = match normalize_path(raw, &mut trip.path).map_err(|_| Fault::BadRequest)? {
         Normalised::Same => {
@@ -182,6 +169,10 @@ pub(crate) async fn attend<'t>(
             return Err(Fault::MethodUnsupported);
         }
     }
+    if let Some(grpc) = &mut call.story.grpc {
+        let skip = trip.head.skip;
+        grpc.translate(route, &mut call.inbuf.unread_mut()[skip..], &mut trip.head);
+    }
     // choose, pool, exchange, respond
     let cluster = match &route.action {
         Action::Cluster(cluster) => *cluster,
@@ -192,40 +183,7 @@ pub(crate) async fn attend<'t>(
             return if sent { Ok(()) } else { Err(Fault::ClientGone) };
         }
     };
-    if route.grpc.web {
-        translate(call, &mut trip.head, tables.shared.snapshot.clusters[cluster.index()].protocol);
-    }
     exchange::proxy(call, trip, route, cluster).await
-}
-
-/// Makes a gRPC request of one of gRPC-Web, for a cluster that can take it.
-fn translate(call: &mut Call<'_>, head: &mut RequestHead, protocol: ClusterProtocol) {
-    let bytes = head.bytes(call.inbuf.unread());
-    let Some(kind @ Kind::Web(_)) = Kind::of_fields(bytes, &head.fields) else { return };
-    call.grpc = Some(kind);
-    if protocol == ClusterProtocol::Http1 {
-        return;
-    }
-    let content_type = head.fields.find(Known::ContentType).map_or(&b""[..], |field| field.value.of(bytes));
-    let mut format = [0; 32];
-    let length = grpc::format(content_type).len().min(format.len());
-    format[..length].copy_from_slice(&grpc::format(content_type)[..length]);
-    let (skip, len) = (head.skip, head.len);
-    if let Some(web) = Web::request(&mut call.inbuf.unread_mut()[skip..skip + len], head) {
-        call.bridge = Some(Bridge::new(web, &format[..length]));
-        head.framing = web.request_framing(head.framing);
-    }
-}
-
-/// Notes whether it is gRPC, and how long its caller waits.
-fn note_grpc(call: &mut Call<'_>, head: &RequestHead) {
-    let bytes = head.bytes(call.inbuf.unread());
-    call.grpc = Kind::of_fields(bytes, &head.fields);
-    if call.grpc == Some(Kind::Grpc)
-        && let Some(timeout) = grpc::timeout::of_fields(bytes, &head.fields)
-    {
-        call.deadline = call.story.began().after(timeout);
-    }
 }
 
 /// Takes what is here of the body. It stays behind the head, so that it can be sent more than once.
@@ -261,6 +219,17 @@ fn take_body(call: &mut Call<'_>, head: &RequestHead) -> Result<(), Fault> {
 }
 
 impl<'a> Call<'a> {
+    /// Who waits for the answer.
+    pub(crate) fn client(&self) -> Client<'a> {
+        match self.stream {
+            Some(stream) => Client::Stream(stream),
+            None => Client::Socket {
+                socket: &self.connection.socket,
+                half_close: self.connection.view.listener.half_close,
+            },
+        }
+    }
+
     /// A request whose head was read at `began`.
     pub(crate) fn new(
         shard: &'a Shard,
@@ -287,10 +256,6 @@ impl<'a> Call<'a> {
             content_in: Cell::new(0),
             leftover: None,
             story: Story::begin(began),
-            framing,
-            bridge: None,
-            grpc: None,
-            deadline: Instant::NEVER,
             keep: false,
         }
     }

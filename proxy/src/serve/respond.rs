@@ -80,7 +80,7 @@ pub(crate) async fn respond(
 ) -> Result<Responded, Fault> {
     let (mut inbuf, frame, emit, rechunk) = loop {
         let inbuf = read_head(call, upstream, head, method).await?;
-        if call.may_retry_status && is_retried(call, head, inbuf.unread()) {
+        if call.may_retry_status && is_retried(call, inbuf.unread(), head) {
             return Ok(Responded::Retry);
         }
         if call.connection.is_ending(call.shard, call.generation) {
@@ -171,14 +171,12 @@ fn fault_of(closed: Closed) -> Fault {
 }
 
 /// Whether the route has the request sent again because of this status.
-pub(super) fn is_retried(call: &Responding<'_>, head: &ResponseHead, bytes: &[u8]) -> bool {
-    let retried = call.route.retry.as_ref().is_some_and(|retry| {
-        let grpc = || {
-            !retry.on.grpc.is_empty()
-                && Code::of_fields(bytes, &head.fields).is_some_and(|code| retry.on.grpc_status(code))
-        };
-        retry.on.status(head.status) || grpc()
-    });
+pub(super) fn is_retried(call: &Responding<'_>, bytes: &[u8], head: &ResponseHead) -> bool {
+    let Some(on) = call.route.retry.as_ref().map(|retry| &retry.on) else { return false };
+    // A status in the head of a response with content is a status to come.
+    let grpc = || Code::of_fields(bytes, &head.fields).filter(|_| !head.framing.has_body());
+    let retried =
+        on.status(head.status) || !on.grpc.is_empty() && grpc().is_some_and(|code| on.grpc_status(code));
     retried && call.exchange.borrow().is_repeatable()
 }
 

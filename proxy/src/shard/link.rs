@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use pinion_core::config::Snapshot;
 use pinion_core::id::ListenerId;
-use pinion_core::telemetry::{ClusterStats, EndpointStats, ListenerStats, RouteStats, ShardStats};
+use pinion_core::telemetry::{ClusterStats, EndpointStats, GrpcStats, ListenerStats, RouteStats, ShardStats};
 
 use crate::net::parked::Parked;
 use crate::tls::client::ClientTls;
@@ -107,6 +107,8 @@ pub(crate) struct ShardTables {
     pub(crate) listeners: Box<[Arc<ListenerStats>]>,
     /// This shard's totals per route, by `RouteIndex`.
     pub(crate) routes: Box<[Arc<RouteStats>]>,
+    /// This shard's totals per gRPC method, by `RouteIndex` and the method's place in the route's list.
+    pub(crate) methods: Box<[Box<[Arc<GrpcStats>]>]>,
     /// This shard's totals per cluster, by `ClusterIndex`.
     pub(crate) clusters: Box<[Arc<ClusterStats>]>,
     /// This shard's totals per endpoint, by `ClusterIndex` and place in the cluster.

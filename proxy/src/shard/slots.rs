@@ -207,10 +207,9 @@ impl Slot {
     }
 
     fn cut(&self, cut: Option<Cut>) {
-        // Shutting down fails only on sockets that are down already.
         match cut {
-            Some(Cut::Reading(socket)) => drop(rustix::net::shutdown(&socket, Shutdown::Read)),
-            Some(Cut::Both(socket)) => drop(rustix::net::shutdown(&socket, Shutdown::Both)),
+            Some(Cut::Reading(socket)) => socket.shut(Shutdown::Read),
+            Some(Cut::Both(socket)) => socket.shut(Shutdown::Both),
             Some(Cut::Wake) | None => {}
         }
         self.wake();

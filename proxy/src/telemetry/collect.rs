@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pinion_core::telemetry::GrpcStats;
 use pinion_core::telemetry::stats::{ClusterStats, EndpointStats, ListenerStats, RouteStats, ShardStats};
 
 use super::process::ProcessFacts;
@@ -50,6 +51,8 @@ pub(crate) struct Collected<'a> {
     pub(crate) listeners: Named<'a, ListenerStats>,
     /// Routes by name.
     pub(crate) routes: Named<'a, RouteStats>,
+    /// gRPC methods by route, service and name.
+    pub(crate) methods: Named<'a, GrpcStats, 3>,
     /// Clusters by name.
     pub(crate) clusters: Named<'a, ClusterStats>,
     /// Endpoints by cluster and address.
@@ -71,6 +74,13 @@ impl<'a> Collected<'a> {
     /// Adds one shard's stats of the route `name`.
     pub(crate) fn route(&mut self, name: &str, stats: &'a RouteStats) {
         self.routes.entry([name.to_owned()]).or_default().push(stats);
+    }
+
+    /// Adds one shard's stats of a route's gRPC `method`, `package.Service/Method`.
+    pub(crate) fn method(&mut self, route: &str, method: &str, stats: &'a GrpcStats) {
+        let (service, method) = method.split_once('/').unwrap_or((method, ""));
+        let key = [route, service, method].map(str::to_owned);
+        self.methods.entry(key).or_default().push(stats);
     }
 
     /// Adds one shard's stats of the cluster `name`.

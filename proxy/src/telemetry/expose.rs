@@ -14,6 +14,7 @@
 use std::fmt::Write as _;
 
 use pinion_core::fault::Fault;
+use pinion_core::telemetry::GrpcStats;
 use pinion_core::telemetry::counters::{Counter, Gauge};
 use pinion_core::telemetry::histogram::Histogram;
 use pinion_core::telemetry::names::{self, BUCKETS, Family, Kind};
@@ -22,60 +23,12 @@ use pinion_core::telemetry::stats::{CLASS_LABELS, Classes, Direction, ShardStats
 use super::collect::{Collected, Named};
 use super::quantile::buckets;
 
+pub(crate) use format::Format;
+
+mod format;
 mod http2;
 mod tls;
 mod tls_files;
-
-/// A text format for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// Prometheus text format, version 0.0.4.
-    Prometheus,
-    /// OpenMetrics text, version 1.0.0.
-    OpenMetrics,
-}
-
-impl Format {
-    /// The format to answer with, given the Accept field: OpenMetrics if it is named at least as dearly
-    /// as plain text, else the Prometheus text format. Never refuses: a scraper that can't take either
-    /// sees that from the content type.
-    pub(crate) fn from_accept(accept: &str) -> Self {
-        let (mut open, mut text) = (0_u32, 0_u32);
-        for range in accept.split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let media = parts.next().unwrap_or_default();
-            let (mut quality, mut spoken) = (1_000, true);
-            for parameter in parts {
-                match parameter.split_once('=').map(|(name, value)| (name.trim(), value.trim())) {
-                    Some((name, value)) if name.eq_ignore_ascii_case("q") => quality = thousandths(value),
-                    Some((name, value)) if name.eq_ignore_ascii_case("version") => {
-                        spoken = matches!(value.trim_matches('"'), "0.0.1" | "0.0.4" | "1.0.0");
-                    }
-                    _ => {}
-                }
-            }
-            if spoken && media.eq_ignore_ascii_case("application/openmetrics-text") {
-                open = open.max(quality);
-            } else if spoken && media.eq_ignore_ascii_case("text/plain") {
-                text = text.max(quality);
-            }
-        }
-        if open > 0 && open >= text { Format::OpenMetrics } else { Format::Prometheus }
-    }
-
-    /// The Content-Type of an answer in this format.
-    pub(crate) const fn content_type(self) -> &'static str {
-        match self {
-            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
-/// A quality value in thousandths; what can't be read counts as zero.
-fn thousandths(quality: &str) -> u32 {
-    quality.parse::<f32>().map_or(0, |quality| (quality.clamp(0.0, 1.0) * 1_000.0) as u32)
-}
 
 /// The whole answer to one scrape.
 pub(crate) fn render(collected: &Collected<'_>, format: Format) -> String {
@@ -118,7 +71,7 @@ fn listeners(page: &mut Page, collected: &Collected<'_>) {
     page.head(&names::LISTENER_SECURED);
     for ([listener], shards) in all {
         for (place, security) in ["plain", "tls", "mutual_tls"].into_iter().enumerate() {
-            let sum = shards.iter().map(|stats| stats.secured[place].get()).sum::<u64>();
+            let sum: u64 = shards.iter().map(|stats| stats.secured[place].get()).sum();
             page.sample(&names::LISTENER_SECURED, &[listener, security], sum);
         }
     }
@@ -136,6 +89,18 @@ fn routes(page: &mut Page, collected: &Collected<'_>) {
     page.classes(&names::ROUTE_RESPONSES, &collected.routes, |stats| &stats.responses);
     page.histograms(&names::ROUTE_DURATION, &collected.routes, |stats| &stats.duration);
     page.sums(&names::ROUTE_CONNECTIONS, &collected.routes, |stats| stats.connections_total.get());
+    if !collected.methods.is_empty() {
+        page.head(&names::GRPC_RESPONSES);
+    }
+    for ([route, service, method], shards) in &collected.methods {
+        for (place, code) in GrpcStats::labels().enumerate() {
+            let sum = shards.iter().map(|stats| stats.responses[place].get()).sum::<u64>();
+            // 18 statuses a method, most of which never occur: success is there from the beginning.
+            if sum > 0 || place == 0 {
+                page.sample(&names::GRPC_RESPONSES, &[route, service, method, code], sum);
+            }
+        }
+    }
 }
 
 fn clusters(page: &mut Page, collected: &Collected<'_>) {

@@ -18,21 +18,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pinion_core::telemetry::tls::TlsPlace;
-use rustix::net::SendFlags;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 
 use super::TlsShard;
-use super::engine::{self, CONTROL_ROOM, Opened, RECORD_CONTENT_MAX, RECORD_OVERHEAD};
+use super::engine::{self, Opened};
 use super::facts::TlsFacts;
 use super::kernel::Kernel;
-use crate::net::buffers::Size;
-use crate::net::socket::Socket;
 use crate::sys::buffer::Buffer;
 
 mod farewell;
 mod kernel;
 mod parked;
+mod receiving;
+mod sealing;
 
 pub(crate) use kernel::Promoted;
 pub(crate) use parked::ParkedTls;
@@ -93,6 +92,8 @@ pub(crate) struct Session {
     moved: Cell<u64>,
     /// A receive is in flight.
     reading: Cell<bool>,
+    /// This side has ended the connection itself.
+    cut: Cell<bool>,
     place: Cell<TlsPlace>,
     facts: Arc<TlsFacts>,
     shard: Rc<TlsShard>,
@@ -150,6 +151,7 @@ impl Session {
             unsettled: Cell::new(false),
             moved: Cell::new(0),
             reading: Cell::new(false),
+            cut: Cell::new(false),
             place: Cell::new(place),
             facts,
             shard: shard.clone(),
@@ -157,6 +159,7 @@ impl Session {
     }
 
     /// What the handshake came to.
+    #[cfg(test)]
     pub(crate) fn facts(&self) -> &Arc<TlsFacts> {
         &self.facts
     }
@@ -250,120 +253,14 @@ impl Session {
         Some(given)
     }
 
-    /// Where the next bytes are to go. What is held of a record goes along.
-    ///
-    /// # Errors
-    ///
-    /// When there is no buffer for a whole record.
-    pub(crate) fn target(&self, user: &mut Buffer) -> io::Result<Target> {
-        let mut held = self.held.borrow_mut();
-        debug_assert_eq!(held.plain, 0, "plaintext is taken first");
-        let Some(part) = held.buffer.take() else {
-            return Ok(Target::User);
-        };
-        let record = engine::record_bytes(part.unread()).unwrap_or(engine::HEADER_BYTES);
-        if record.max(part.unread().len() + 1) <= user.room() {
-            user.as_vec().extend_from_slice(part.unread());
-            return Ok(Target::User);
-        }
-        self.with_room(part, record).map(Target::Held).inspect_err(|_| self.fail(io::ErrorKind::OutOfMemory))
-    }
-
-    /// `part` in a buffer that has room for the rest of its record of `record` bytes, and at least one byte.
-    fn with_room(&self, mut part: Buffer, record: usize) -> io::Result<Buffer> {
-        let wanted = record.saturating_sub(part.unread().len()).max(1);
-        if part.room() < wanted {
-            part.compact();
-        }
-        if part.room() < wanted && part.capacity() < Size::Large.bytes() {
-            let mut larger = self.shard.buffers.take(Size::Large).ok_or(io::ErrorKind::OutOfMemory)?;
-            larger.as_vec().extend_from_slice(part.unread());
-            part = larger;
-        }
-        // A message of several records that is larger than the library takes.
-        if part.room() == 0 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(part) }
-    }
-
-    /// Takes in what was received behind the first `base` bytes of `user`'s storage.
-    ///
-    /// # Errors
-    ///
-    /// When the peer's records are no good.
-    pub(crate) fn received(&self, socket: &Socket, user: &mut Buffer, base: usize) -> io::Result<Step> {
-        let plain = self.open(user.as_vec(), base);
-        self.flush(socket);
-        if plain > 0 {
-            self.hold_behind(user, base + plain);
-            return Ok(Step::Plain(plain));
-        }
-        let part = &user.as_vec()[base..];
-        let record = engine::record_bytes(part).unwrap_or(engine::HEADER_BYTES);
-        let wanted = record.saturating_sub(part.len()).max(1);
-        if self.end.get() != End::None || user.room() < wanted {
-            self.hold_behind(user, base);
-        }
-        self.after(user)
-    }
-
-    /// Takes in what was received into a buffer of [`Target::Held`].
-    ///
-    /// # Errors
-    ///
-    /// When the peer's records are no good.
-    pub(crate) fn received_held(
-        &self,
-        socket: &Socket,
-        buffer: Buffer,
-        user: &mut Buffer,
-    ) -> io::Result<Step> {
-        self.hold(buffer);
-        self.open_held();
-        self.flush(socket);
-        self.after(user)
-    }
-
-    fn after(&self, user: &mut Buffer) -> io::Result<Step> {
-        match self.waiting(user) {
-            Some(ended) => ended.map(Step::Plain),
-            None => Ok(Step::More),
-        }
-    }
-
-    /// Keeps part of a record.
-    pub(crate) fn hold(&self, buffer: Buffer) {
-        if !buffer.unread().is_empty() {
-            let held = Held { buffer: Some(buffer), plain: 0 };
-            let before = self.held.replace(held);
-            debug_assert!(before.buffer.is_none(), "one receive at a time");
-        }
-    }
-
-    /// Keeps the bytes behind the first `kept` of `user`'s storage, which loses them.
-    pub(crate) fn hold_behind(&self, user: &mut Buffer, kept: usize) {
-        let bytes = user.as_vec();
-        if bytes.len() == kept {
-            return;
-        }
-        let part = &bytes[kept..];
-        let record = engine::record_bytes(part).unwrap_or(engine::HEADER_BYTES).max(part.len());
-        let size = if record <= Size::Small.room() { Size::Small } else { Size::Large };
-        match self.shard.buffers.take(size) {
-            Some(mut buffer) if self.end.get() == End::None => {
-                buffer.as_vec().extend_from_slice(part);
-                self.hold(buffer);
-            }
-            Some(_) => {}
-            None => self.fail(io::ErrorKind::OutOfMemory),
-        }
-        bytes.truncate(kept);
-    }
-
     /// The connection has ended, with or without an error; what a receive makes of that.
     pub(crate) fn ended(&self, error: Option<io::Error>) -> io::Error {
         if self.end.get() == End::None {
             match &error {
                 None => {
-                    self.shard.stats.tls.truncated.inc();
+                    if !self.cut.get() {
+                        self.shard.stats.tls.truncated.inc();
+                    }
                     self.end.set(End::Truncated);
                 }
                 Some(error) => self.end.set(End::Failed(error.kind())),
@@ -372,117 +269,14 @@ impl Session {
         error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
+    /// The end that comes next is this side's doing, and nobody's fault.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
+    }
+
     fn fail(&self, kind: io::ErrorKind) {
         if self.end.get() == End::None {
             self.end.set(End::Failed(kind));
-        }
-    }
-
-    /// Receives, without waiting, until there is something to take; `false` when nothing is there.
-    pub(crate) fn fill(&self, socket: &Socket) -> bool {
-        if self.is_kernel() {
-            return self.kernel_is_ready(socket);
-        }
-        while !self.is_ready() {
-            let part = self.held.borrow_mut().buffer.take();
-            let part = match part {
-                Some(part) => {
-                    let record = engine::record_bytes(part.unread()).unwrap_or(engine::HEADER_BYTES);
-                    self.with_room(part, record)
-                }
-                None => self.shard.buffers.take(Size::Small).ok_or(io::ErrorKind::OutOfMemory.into()),
-            };
-            let mut part = match part {
-                Ok(part) => part,
-                Err(error) => {
-                    self.fail(error.kind());
-                    break;
-                }
-            };
-            match socket.raw_try_recv(&mut part) {
-                Ok(1..) => {
-                    self.hold(part);
-                    self.open_held();
-                    self.flush(socket);
-                }
-                Ok(0) => drop(self.ended(None)),
-                Err(rustix::io::Errno::INTR) => self.hold(part),
-                Err(rustix::io::Errno::AGAIN) => {
-                    self.hold(part);
-                    return false;
-                }
-                Err(error) => drop(self.ended(Some(error.into()))),
-            }
-        }
-        true
-    }
-
-    fn may_seal(&self) -> bool {
-        self.sending.get() == Sending::Open && !matches!(self.end.get(), End::Failed(_))
-    }
-
-    /// Seals as much of `plain` as one buffer takes; says how much that is. [`Session::sent`] or
-    /// [`Session::lost`] must follow.
-    ///
-    /// # Errors
-    ///
-    /// When nothing can be sent any more, or there is no buffer.
-    pub(crate) fn seal(&self, plain: &[u8]) -> io::Result<(Buffer, usize)> {
-        debug_assert!(self.sending.get() != Sending::Busy, "one writer at a time");
-        if !self.may_seal() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let mut control = self.control.borrow_mut();
-        let room = |content: usize| {
-            content + content.div_ceil(RECORD_CONTENT_MAX) * RECORD_OVERHEAD + CONTROL_ROOM + control.len()
-        };
-        // Whole records: the rest of a long message is not worth a record of its own.
-        let most = (Size::Large.room() / (RECORD_CONTENT_MAX + RECORD_OVERHEAD)) * RECORD_CONTENT_MAX;
-        let content = if room(plain.len()) <= Size::Large.room() { plain.len() } else { most };
-        let size = if room(content) <= Size::Small.room() { Size::Small } else { Size::Large };
-        let mut out = self.shard.buffers.take(size).ok_or(io::ErrorKind::OutOfMemory)?;
-        out.as_vec().append(&mut control);
-        let sealed = match &mut *self.engine.borrow_mut() {
-            Engine::Server(conn) => engine::seal(&mut **conn, &plain[..content], out.as_vec()),
-            Engine::Client(conn) => engine::seal(&mut **conn, &plain[..content], out.as_vec()),
-            Engine::Kernel(_) | Engine::Gone => Err(engine::NotSealed::Over),
-        };
-        if sealed.is_err() {
-            self.sending.set(Sending::Over);
-            self.shard.stats.tls.keys_exhausted.inc();
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        self.unsettled.set(false);
-        self.moved.set(self.moved.get() + content as u64);
-        self.sending.set(Sending::Busy);
-        Ok((out, content))
-    }
-
-    /// What was sealed has been sent.
-    pub(crate) fn sent(&self, socket: &Socket) {
-        self.sending.set(Sending::Open);
-        self.flush(socket);
-    }
-
-    /// Part of what was sealed may not have been sent: nothing can follow.
-    pub(crate) fn lost(&self) {
-        self.sending.set(Sending::Over);
-    }
-
-    /// Sends what the library wants sent, as far as that goes without waiting.
-    fn flush(&self, socket: &Socket) {
-        let mut control = self.control.borrow_mut();
-        if control.is_empty() || self.sending.get() != Sending::Open {
-            return;
-        }
-        match rustix::net::send(socket, &control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(sent) => drop(control.drain(..sent)),
-            // It goes with the next data.
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-            Err(_) => {
-                control.clear();
-                self.sending.set(Sending::Over);
-            }
         }
     }
 }

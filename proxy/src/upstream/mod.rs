@@ -10,6 +10,7 @@ pub(crate) mod connection;
 mod dial;
 pub(crate) mod pool;
 mod shared;
+mod waiting;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,7 +30,7 @@ pub(crate) struct Upstreams {
     endpoints: RefCell<HashMap<EndpointId, Rc<EndpointState>>>,
     idle: RefCell<Slab<Box<Upstream>>>,
     /// What waiters were given and have not taken yet, by the key of their slot.
-    handed: RefCell<Vec<(u32, pool::Handed)>>,
+    handed: RefCell<Vec<(u32, waiting::Handed)>>,
 }
 
 impl Upstreams {

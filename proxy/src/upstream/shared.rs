@@ -25,7 +25,7 @@ use pinion_core::time::Instant;
 use super::cluster::{ClusterState, EndpointState};
 use super::connection::{Credit, Upstream};
 use super::dial::{self, Dial};
-use super::pool::{self, Handed};
+use super::waiting::{self, Handed};
 use crate::h2::client;
 use crate::h2::session::{Session, Settings};
 use crate::h2::stream::Stream;
@@ -220,7 +220,7 @@ async fn run(
             drop(credit);
             opening.result.set(Some(Err(fault)));
             wake_all(&shard, &opening);
-            pool::hand_credit(&shard, &cluster);
+            waiting::hand_credit(&shard, &cluster);
             return;
         }
     };
@@ -229,7 +229,7 @@ async fn run(
     if spoken == Spoken::Http1 {
         // One of those who wait takes it, the others connect on their own.
         let upstream = Upstream::new(socket, endpoint.clone(), credit, &opening.host);
-        pool::offer(&shard, upstream, opening.waiters.borrow_mut().pop());
+        waiting::offer(&shard, upstream, opening.waiters.borrow_mut().pop());
         wake_all(&shard, &opening);
         return;
     }
@@ -250,7 +250,7 @@ async fn run(
     client::serve(&session, || held.endpoint.shared.learn(&session)).await;
     held.endpoint.shared.open.borrow_mut().retain(|other| !Rc::ptr_eq(other, &session));
     drop(held);
-    pool::on_closed(&shard);
+    waiting::on_closed(&shard);
 }
 
 fn wake_all(shard: &Shard, opening: &Opening) {

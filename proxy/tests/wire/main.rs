@@ -30,6 +30,7 @@ mod drain;
 mod duplex;
 mod endurance;
 mod framing;
+mod grpc;
 mod h2_costs;
 mod h2_lives;
 mod h2_peer;

@@ -111,7 +111,7 @@ fn what_came_in_goes_out() {
         ("\"v2\"", cut(&[0..17, 22..40])),
         ("{ version = \"v2\", values = [] }", V4.to_vec()),
         ("{ version = \"v2\", values = [\"unique-id\", \"alpn\"] }", cut(&[0..5, 17..22])),
-        ("{ version = \"v2\", values = [\"tls\"] }", cut(&[22..40])),
+        ("{ version = \"v2\", values = [\"tls\"] }", [&V4[..], &values[22..40]].concat()),
     ] {
         on_tcp(
             |driver| {
@@ -225,6 +225,49 @@ fn haproxy(folder: &std::path::Path, text: &str, door: SocketAddr) -> Option<Run
     let running = Running(started.ok()?);
     eventually("HAProxy listens", || std::net::TcpStream::connect(door).is_ok());
     Some(running)
+}
+
+#[test]
+fn nginx_takes_them() {
+    both(|driver: Driver| {
+        for version in ["v1", "v2"] {
+            let folder = tempfile::tempdir().unwrap();
+            let door = free_address();
+            let text = format!(
+                "daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n\
+                 client_body_temp_path {folder};\nproxy_temp_path {folder};\nfastcgi_temp_path {folder};\n\
+                 uwsgi_temp_path {folder};\nscgi_temp_path {folder};\n\
+                 server {{ listen {door} proxy_protocol; location / {{ return 200 \"$proxy_protocol_addr:$proxy_protocol_port\"; }} }}\n}}\n",
+                folder = folder.path().display()
+            );
+            std::fs::write(folder.path().join("nginx.conf"), text).unwrap();
+            let started = Command::new("nginx")
+                .arg("-c")
+                .arg(folder.path().join("nginx.conf"))
+                .args([std::ffi::OsStr::new("-p"), folder.path().as_os_str()])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            let Ok(child) = started else {
+                println!("SKIPPED: no nginx");
+                return;
+            };
+            let _running = Running(child);
+            eventually("nginx listens", || std::net::TcpStream::connect(door).is_ok());
+            let proxy = Setup::on(driver)
+                .cluster(&format!("proxy_protocol = \"{version}\""))
+                .start_with(&[door.to_string()]);
+            for _ in 0..2 {
+                let mut client = proxy.client();
+                for _ in 0..2 {
+                    client.send(get("/"));
+                    assert_eq!(client.response().text(), client.local().to_string(), "{version}");
+                }
+            }
+            proxy.expect_no_faults();
+        }
+    });
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn an_endpoint_that_can_not_be_reached_is_passed_over() {
         let refusing = crate::support::free_address();
         let (full, _held) = full_backlog(own_ip());
         let proxy = tcp(driver)
-            .cluster("timeouts.connect = \"300ms\"\nbalance = \"round-robin\"")
+            .cluster("timeouts.connect = \"1s\"\nbalance = \"round-robin\"")
             .start_with(&[refusing.to_string(), full.to_string(), good.address().to_owned()]);
         for round in 0..6 {
             let mut client = proxy.client();

@@ -186,7 +186,7 @@ fn tls_passes_through_to_its_end() {
         }
         assert!(Secure::connect(address, &realm.client(None), "other.example").is_err());
         proxy.expect_faults("no_route", 1);
-        assert_eq!(logged(&proxy, 3)["requested_server_name"].is_string(), true);
+        assert!(logged(&proxy, 3)["requested_server_name"].is_string());
     });
 }
 

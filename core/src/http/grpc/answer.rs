@@ -48,14 +48,12 @@ pub fn encode(
 const STATUS_200: u8 = 8;
 
 /// Appends `message` as `grpc-message` has it: visible ASCII and spaces but `%` as they are, all else as `%XX`.
-pub fn encode_message(message: &str, out: &mut Vec<u8>) {
+pub fn encode_message(message: &str, out: &mut impl Extend<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in message.bytes() {
         match byte {
-            b' '..=b'~' if byte != b'%' => out.push(byte),
-            _ => {
-                out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-            }
+            b' '..=b'~' if byte != b'%' => out.extend([byte]),
+            _ => out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
         }
     }
 }

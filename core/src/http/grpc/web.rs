@@ -16,7 +16,7 @@
 //!
 //! Not here: what gRPC-Web clients need from CORS; it is the route's headers.
 
-use super::{Code, Kind, answer};
+use super::{Code, Kind};
 use crate::http::head::{Framing, Known, RequestHead, ResponseHead, Span};
 
 /// The two forms of gRPC-Web.
@@ -61,21 +61,19 @@ impl Web {
         }
     }
 
-    /// Makes a gRPC-Web response of a gRPC response's head, whose text gets longer. False, and no change, where
-    /// trailers can't follow as a message: the response is none of gRPC's, or its status is in the head already
-    /// (then only the content-type changes).
-    pub fn response(self, format: &[u8], text: &mut Vec<u8>, head: &mut ResponseHead) -> bool {
-        if Kind::of_fields(text, &head.fields) != Some(Kind::Grpc) {
+    /// Makes a gRPC-Web response of a gRPC response's head; `content_type` is where its new one was put
+    /// behind the head. False, and no change, for other responses; also where the status is in the head already, so
+    /// that no trailers follow as a message (then only the content-type changes).
+    pub fn response(self, bytes: &[u8], head: &mut ResponseHead, content_type: Span) -> bool {
+        if Kind::of_fields(bytes, &head.fields) != Some(Kind::Grpc) {
             return false;
         }
-        let trailers_only = Code::of_fields(text, &head.fields).is_some() && !head.framing.has_body();
+        let trailers_only = Code::of_fields(bytes, &head.fields).is_some() && !head.framing.has_body();
         let fields = head.fields.as_mut_slice();
         let Some(field) = fields.iter_mut().find(|field| field.known == Known::ContentType) else {
             return false;
         };
-        let start = text.len();
-        text.extend_from_slice(answer::content_type(Kind::Web(self), format));
-        field.value = Span::at(start, text.len());
+        field.value = content_type;
         // Its value is elsewhere now.
         field.canonical = false;
         if !trailers_only {

@@ -31,9 +31,11 @@ use super::trailers;
 use crate::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 use compact::Compactor;
 pub use error::BodyError;
+use section::{expect, hex, section_end};
 
 mod compact;
 mod error;
+mod section;
 
 /// All chunk extensions of one body together. 16 KiB: extensions are unused in practice, and without a
 /// bound one-byte chunks could carry [`CHUNK_LINE_BYTES_MAX`] of them each.
@@ -385,30 +387,6 @@ impl BodyReader {
             Emit::Payload => 0,
         });
         Ok((end - before, true))
-    }
-}
-
-/// Where a trailer section ends: after its empty line. `from`: bytes before it were looked at already.
-fn section_end(section: &[u8], from: usize) -> Option<usize> {
-    if section.starts_with(b"\r\n") {
-        return Some(2);
-    }
-    let from = from.saturating_sub(3);
-    memchr::memmem::find(&section[from..], b"\r\n\r\n").map(|place| from + place + 4)
-}
-
-#[inline]
-const fn expect(byte: u8, wanted: u8, error: BodyError) -> Result<u8, BodyError> {
-    if byte == wanted { Ok(byte) } else { Err(error) }
-}
-
-#[inline]
-const fn hex(byte: u8) -> Option<u64> {
-    match byte {
-        b'0'..=b'9' => Some((byte - b'0') as u64),
-        b'a'..=b'f' => Some((byte - b'a') as u64 + 10),
-        b'A'..=b'F' => Some((byte - b'A') as u64 + 10),
-        _ => None,
     }
 }
 

@@ -1,7 +1,6 @@
 //! Where a response goes: onto the client's HTTP/1 connection, framed as its head said, or its stream.
 
 use pinion_core::fault::Fault;
-use pinion_core::http::grpc::web::ResponseBody;
 use pinion_core::http::h1::encode::{ResponseFrame, encode_interim, encode_response};
 use pinion_core::http::{Framing, ResponseHead, h2};
 use pinion_core::route::Route;
@@ -10,7 +9,6 @@ use super::super::downstream::Downstream;
 use super::super::forward::HEAD_ROOM;
 use super::part::{Behind, Part, append_chunk, append_end, framed, take};
 use super::sink::send_part;
-use super::web;
 use crate::h2::StreamFault;
 use crate::h2::stream::Stream;
 use crate::net::send::send_all;
@@ -28,8 +26,6 @@ pub(super) struct Back<'a> {
     pub(super) stream: Option<&'a Stream>,
     /// Content goes in chunks.
     pub(super) chunked: bool,
-    /// Makes content a browser's.
-    pub(super) web: Option<ResponseBody>,
 }
 
 impl Back<'_> {
@@ -56,14 +52,6 @@ impl Back<'_> {
         route: &Route,
         (content, behind): (&[u8], &Behind),
     ) -> Result<(), Fault> {
-        let encoded;
-        let (content, behind) = match &mut self.web {
-            None => (content, behind),
-            Some(web) => {
-                encoded = web::encode(web, &self.shard.buffers, content, behind)?;
-                (encoded.content.unread(), &encoded.behind)
-            }
-        };
         let edits = &route.response_headers;
         if let Some(stream) = self.stream {
             let over = content.is_empty() && matches!(behind, Behind::End);
@@ -93,11 +81,7 @@ impl Back<'_> {
     }
 
     /// Sends a part of the body.
-    pub(super) async fn part(&mut self, part: Part) -> Result<(), Fault> {
-        let part = match &mut self.web {
-            None => part,
-            Some(web) => web::encode_part(web, &self.shard.buffers, part)?,
-        };
+    pub(super) async fn part(&self, part: Part) -> Result<(), Fault> {
         match self.stream {
             Some(stream) => {
                 let progress = |sent| self.moved(sent);

@@ -18,12 +18,11 @@
 mod back;
 mod down;
 mod origin;
-mod part;
+pub(super) mod part;
 mod sink;
 mod source;
 pub(super) mod switch;
 mod upload;
-pub(super) mod web;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -95,8 +94,7 @@ pub(super) async fn converse(
     };
     let upload = Upload { shard, connection, lease, stall, content_in: &call.content_in };
     let upload = upload.run(source, &sink, first);
-    let bridge = call.bridge;
-    let mut back = Back { shard, connection, lease, stream: client, chunked: false, web: None };
+    let mut back = Back { shard, connection, lease, stream: client, chunked: false };
     let mut responding = Responding {
         shard,
         connection,
@@ -110,14 +108,8 @@ pub(super) async fn converse(
     };
     let method = trip.head.method;
     let exchange = &call.exchange;
-    let respond = respond(
-        &mut responding,
-        &mut from,
-        &mut back,
-        &mut trip.response,
-        (method, asked.as_ref(), bridge.as_ref()),
-        stall,
-    );
+    let respond =
+        respond(&mut responding, &mut from, &mut back, &mut trip.response, (method, asked.as_ref()));
     let watch = Watch { lease, client, exchange, stall };
     watch.over(upload, respond).await
 }

@@ -8,13 +8,13 @@ use crate::net::buffers::{BufferPool, Size};
 use crate::sys::buffer::Buffer;
 
 /// Content, possibly none, and what follows it.
-pub(super) struct Part {
-    pub(super) content: Buffer,
-    pub(super) behind: Behind,
+pub(in super::super) struct Part {
+    pub(in super::super) content: Buffer,
+    pub(in super::super) behind: Behind,
 }
 
 /// What follows content.
-pub(super) enum Behind {
+pub(in super::super) enum Behind {
     /// More content, or the end, which has not come yet.
     More,
     /// The end of the body.
@@ -30,7 +30,7 @@ impl Behind {
     }
 
     /// The trailers' lines, if there are any.
-    pub(super) fn trailers(&self) -> Option<&[u8]> {
+    pub(in super::super) fn trailers(&self) -> Option<&[u8]> {
         match self {
             Behind::Trailers(lines) => Some(lines.unread()),
             Behind::More | Behind::End => None,
@@ -38,7 +38,7 @@ impl Behind {
     }
 
     /// Whether no content follows.
-    pub(super) const fn is_end(&self) -> bool {
+    pub(in super::super) const fn is_end(&self) -> bool {
         !matches!(self, Behind::More)
     }
 }
@@ -62,7 +62,7 @@ pub(super) fn copy(pool: &BufferPool, bytes: &[u8]) -> Result<Buffer, Fault> {
 }
 
 /// A buffer for `needed` bytes, if they fit one.
-pub(super) fn take(pool: &BufferPool, needed: usize) -> Result<Buffer, Fault> {
+pub(in super::super) fn take(pool: &BufferPool, needed: usize) -> Result<Buffer, Fault> {
     let size = if needed <= Size::Small.room() { Size::Small } else { Size::Large };
     pool.take(size).ok_or(Fault::MemoryLimit)
 }

@@ -12,13 +12,13 @@ use pinion_core::route::Route;
 
 use super::super::downstream::Downstream;
 use super::super::forward::{encode, forwarding};
+use super::super::grpc;
 use super::super::request::Call;
 use super::super::trip::Trip;
 use super::part::{Behind, Part, copy};
 use super::sink::{Sink, Stopped};
 use super::source::{self, Source};
 use super::switch;
-use super::web;
 use crate::h2::StreamFault;
 use crate::h2::stream::Stream;
 use crate::net::buffers::Size;
@@ -40,8 +40,8 @@ pub(super) struct First {
     complete: bool,
     /// Takes the content out of what follows.
     pub(super) reader: Option<BodyReader>,
-    /// Decodes what follows.
-    decoder: Option<TextDecoder>,
+    /// Makes messages of a gRPC-Web request's text.
+    text: Option<TextDecoder>,
 }
 
 /// Encodes the request for `link`; on a stream the head is on its way then.
@@ -64,9 +64,9 @@ pub(super) fn begin(
         }
         Link::Http2(stream) => {
             let mut part = here(call, trip, &mut first.reader)?;
-            first.decoder = call.bridge.and_then(|bridge| bridge.decoder());
-            if let Some(decoder) = &mut first.decoder {
-                part = web::decode(decoder, &call.shard.buffers, part)?;
+            first.text = call.story.grpc.and_then(|grpc| grpc.decoder());
+            if let Some(text) = &mut first.text {
+                part = grpc::decoded(&call.shard.buffers, text, part)?;
             }
             let tunnels = call.exchange.get_mut().asks_for_tunnel();
             let over = part.content.unread().is_empty() && matches!(part.behind, Behind::End);
@@ -87,7 +87,7 @@ fn here(call: &Call<'_>, trip: &Trip, rest: &mut Option<BodyReader>) -> Result<P
         if let Some(lines) = &call.trailers {
             behind = Behind::Trailers(copy(pool, lines.unread())?);
         }
-    } else if let Some(mut reader) = source::unchunker(call.framing) {
+    } else if let Some(mut reader) = source::unchunker(trip.head.framing) {
         if call.ended {
             content.as_vec().extend_from_slice(call.body.tail());
         }
@@ -115,8 +115,9 @@ fn send_head(
     let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
     let edits = &route.request_headers;
     let scheme: &[u8] = b"http";
+    let framing = call.story.grpc.map_or(head.framing, |grpc| grpc.framing(head.framing));
     let sent = stream.open(head.method, end, |encoder, out| {
-        h2::head::encode_request(encoder, out, bytes, head, path, &forwarding, edits, scheme, head.framing);
+        h2::head::encode_request(encoder, out, bytes, head, path, &forwarding, edits, scheme, framing);
     });
     sent.map_err(|fault| unanswered(fault, &call.exchange))
 }
@@ -147,10 +148,9 @@ impl Upload<'_> {
         &self,
         mut source: Source<'_>,
         sink: &Sink<'_>,
-        first: First,
+        mut first: First,
     ) -> Result<(), Stopped> {
         let pool = &self.shard.buffers;
-        let mut decoder = first.decoder;
         if let Some(message) = first.message {
             sink.message(message).await?;
         }
@@ -166,12 +166,12 @@ impl Upload<'_> {
         lease.watch_transfer(Lane::Read, timeouts.body, timeouts.min_rate);
         loop {
             let mut part = source.next().await.map_err(Stopped::Fault)?;
+            if let Some(text) = &mut first.text {
+                part = grpc::decoded(pool, text, part).map_err(Stopped::Fault)?;
+            }
             let (content, over) = (part.content.unread().len(), part.behind.is_end());
             self.content_in.set(self.content_in.get() + content as u64);
             lease.moved(Lane::Read, content);
-            if let Some(decoder) = &mut decoder {
-                part = web::decode(decoder, pool, part).map_err(Stopped::Fault)?;
-            }
             // The client is not to blame while the upstream takes its time.
             lease.pause(Lane::Read);
             lease.wake_at(Lane::Send, clock::now().after(self.stall));

@@ -1,5 +1,6 @@
 //! gRPC-Web: every way to cut what is read and written, and heads both ways.
 
+use super::super::answer::content_type;
 use super::*;
 use crate::http::h1::encode::{Forwarding, ResponseFrame, encode_response};
 use crate::http::h1::parse::{HeadLimits, Progress, parse_request, parse_response};
@@ -158,7 +159,10 @@ fn responses_become_those_of_grpc_web() {
         let (mut text, mut head) = (Vec::new(), ResponseHead::new());
         decode_response(&mut Decoder::new(), &block, end, Method::Post, &LIMITS, &mut text, &mut head)
             .unwrap();
-        let translated = Web::Text.response(b"+proto", &mut text, &mut head);
+        let start = text.len() as u16;
+        text.extend_from_slice(content_type(Kind::Web(Web::Text), b"+proto"));
+        let place = Span { start, end: text.len() as u16 };
+        let translated = Web::Text.response(&text, &mut head, place);
         let frame = ResponseFrame {
             version: Version::Http11,
             keep_alive: true,

@@ -207,8 +207,8 @@ impl Connection {
         };
         piece.left = left;
         let wasted = piece.padding + 1;
-        if let Some(stream) = piece.key.and_then(|key| self.streams.of(key)) {
-            stream.receive.owe(wasted);
+        if let Some(key) = piece.key {
+            self.give_stream_back(key, wasted, out);
         }
         self.give_back(wasted, out);
         self.settle(piece, out)
@@ -234,6 +234,12 @@ impl Connection {
         // INVARIANT: held is at most the connection's window, which is below 2^31.
         let n = n as u32;
         self.give_back(n, out);
+        self.give_stream_back(key, n, out);
+    }
+
+    /// Bytes of a stream's window are free again.
+    #[inline]
+    fn give_stream_back(&mut self, key: Key, n: u32, out: &mut Vec<u8>) {
         let least = (self.limits.stream_window / limits::H2_WINDOW_PART).max(1);
         let Some(stream) = self.streams.of(key).filter(|stream| !stream.has(flag::GOT_END)) else { return };
         stream.receive.owe(n);

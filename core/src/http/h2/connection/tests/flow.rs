@@ -231,7 +231,11 @@ fn padding_is_given_back_at_once() {
     side.feed(&post(1)).expect("a request");
     let padded = data(1, flags::PADDED, &[&[200, b'x'][..], &[0; 200]].concat());
     for _ in 0..20 {
-        side.feed(&padded).expect("padding uses no window up for good");
+        let seen = side.feed(&padded).expect("no connection error");
+        assert!(
+            matches!(seen[..], [Seen::Data { id: 1, .. }]),
+            "padding uses no window up for good: {seen:?}"
+        );
     }
 }
 
