@@ -6,7 +6,8 @@ use crate::rng::Rng;
 #[test]
 fn gifts() {
     #[rustfmt::skip]
-    let rows: &[(&[u64], usize, Option<(usize, u64)>)] = &[
+    type Row<'a> = (&'a [u64], usize, Option<(usize, u64)>);
+    let rows: &[Row<'_>] = &[
         (&[10_000, 0], 0, Some((1, 10_000))),
         (&[10_000, 0], 1, None),
         (&[10_000, 8_000], 0, None),
@@ -38,7 +39,8 @@ fn the_connection_that_halves_the_gap_goes() {
 #[test]
 fn beginnings() {
     #[rustfmt::skip]
-    let rows: &[(&[u64], &[u64], usize, Option<usize>)] = &[
+    type Row<'a> = (&'a [u64], &'a [u64], usize, Option<usize>);
+    let rows: &[Row<'_>] = &[
         (&[0, 0], &[0, 0], 0, None),
         (&[0, 0], &[1, 0], 0, Some(1)),
         (&[0, 0], &[1, 0], 1, None),

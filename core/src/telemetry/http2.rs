@@ -50,7 +50,7 @@ pub struct Http2Stats {
     pub goaways_sent: Counter,
     /// Connections closed because a sign of life did not come.
     pub pings_failed: Counter,
-    /// Connections ended because a budget was used up, by [`Flood::index`].
+    /// Connections ended because a budget was used up, by the number of its [`Flood`].
     pub floods: [Counter; Flood::COUNT],
 }
 
