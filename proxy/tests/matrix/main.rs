@@ -190,20 +190,20 @@ fn longest(tried: &[Tried]) -> String {
 fn table(tried: &[Tried]) -> String {
     let mut columns: Vec<&str> = tried.iter().map(|tried| tried.column.as_str()).collect();
     columns.dedup();
-    let mut lines: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for tried in tried {
-        lines.entry(tried.cell).or_default().push(match &tried.outcome {
-            None => "-",
-            Some(Ok(())) => "ok",
-            Some(Err(_)) => "FAIL",
-        });
-    }
+    let mark = |tried: &Tried| match &tried.outcome {
+        None => "-",
+        Some(Ok(())) => "ok",
+        Some(Err(_)) => "FAIL",
+    };
+    let marks: BTreeMap<(&str, &str), &str> =
+        tried.iter().map(|tried| ((tried.cell, tried.column.as_str()), mark(tried))).collect();
     let legend: Vec<_> =
         columns.iter().enumerate().map(|(at, name)| format!("{:>3} {name}", at + 1)).collect();
     let numbers: String = (1..=columns.len()).map(|number| format!("{number:>5}")).collect();
     let row = |cell: &Cell| {
-        let marks: String = lines.get(cell.name)?.iter().map(|mark| format!("{mark:>5}")).collect();
-        Some(format!("{:<28}{marks}\n", cell.name))
+        let of = |column: &&str| marks.get(&(cell.name, *column)).copied().unwrap_or_default();
+        let line: String = columns.iter().map(|column| format!("{:>5}", of(column))).collect();
+        (!line.trim().is_empty()).then(|| format!("{:<28}{line}\n", cell.name))
     };
     format!(
         "{}\n\n{:<28}{numbers}\n{}",
