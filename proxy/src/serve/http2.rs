@@ -43,7 +43,7 @@ impl Front {
     // ALLOC: once a connection.
     pub(crate) fn new(connection: Box<Downstream>) -> Rc<Self> {
         let first: Rc<Downstream> = Rc::from(connection);
-        Rc::new(Front { current: RefCell::new(first.clone()), first: first })
+        Rc::new(Front { current: RefCell::new(first.clone()), first })
     }
 
     /// The connection as `tables` see it, and whether they still name its listener.
