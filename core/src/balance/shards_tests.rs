@@ -3,11 +3,15 @@
 use super::*;
 use crate::rng::Rng;
 
+/// The work of all shards, whose turn it is, and to whom it gives across which gap.
+type GiftRow = (&'static [u64], usize, Option<(usize, u64)>);
+/// The work and the connections of all shards, where the client came, and where it goes.
+type BeginningRow = (&'static [u64], &'static [u64], usize, Option<usize>);
+
 #[test]
 fn gifts() {
     #[rustfmt::skip]
-    type Row<'a> = (&'a [u64], usize, Option<(usize, u64)>);
-    let rows: &[Row<'_>] = &[
+    let rows: &[GiftRow] = &[
         (&[10_000, 0], 0, Some((1, 10_000))),
         (&[10_000, 0], 1, None),
         (&[10_000, 8_000], 0, None),
@@ -39,8 +43,7 @@ fn the_connection_that_halves_the_gap_goes() {
 #[test]
 fn beginnings() {
     #[rustfmt::skip]
-    type Row<'a> = (&'a [u64], &'a [u64], usize, Option<usize>);
-    let rows: &[Row<'_>] = &[
+    let rows: &[BeginningRow] = &[
         (&[0, 0], &[0, 0], 0, None),
         (&[0, 0], &[1, 0], 0, Some(1)),
         (&[0, 0], &[1, 0], 1, None),
