@@ -90,7 +90,11 @@ impl Grpc {
 
     /// Takes note of a response's head in `text`, and translates it; what its content then goes through.
     pub(crate) fn answered(&mut self, text: &mut Buffer, head: &mut ResponseHead) -> Option<ResponseBody> {
-        self.status = Code::of_fields(text.unread(), &head.fields);
+        let bytes = text.unread();
+        // What is none of gRPC's answers its clients read by HTTP's status.
+        let foreign = Kind::of_fields(bytes, &head.fields).is_none();
+        let by_http = || foreign.then(|| Code::of_http(head.status));
+        self.status = Code::of_fields(bytes, &head.fields).or_else(by_http);
         let web = self.web?;
         let start = text.unread().len();
         text.as_vec().extend_from_slice(self.content_type);

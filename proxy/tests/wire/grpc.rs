@@ -59,6 +59,11 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
             let head = head.header("grpc-status", "14").header("grpc-message", "not yet");
             let _ = respond.send_response(head.body(()).expect("a head"), true);
         }
+        // Not gRPC's.
+        "Plain" => {
+            let head = Response::builder().status(503).header("content-type", "text/plain");
+            let _ = respond.send_response(head.body(()).expect("a head"), true);
+        }
         "Never" => tokio::time::sleep(4 * PATIENCE).await,
         _ => {
             let Ok((content, _)) = read_body(request.into_body()).await else { return };
@@ -179,7 +184,7 @@ fn listed_methods_are_counted_by_status() {
     let (origin, _) = origin();
     for driver in drivers() {
         let (pinion, address) = start(driver, origin, "grpc = { methods = [\"a.S/Echo\", \"a.S/Missing\"] }");
-        for path in ["/a.S/Echo", "/a.S/Echo", "/a.S/Missing", "/a.S/Unlisted"] {
+        for path in ["/a.S/Echo", "/a.S/Echo", "/a.S/Missing", "/a.S/Unlisted", "/a.S/Plain"] {
             run_in_time(call(address, path, &[])).expect("an answer");
         }
         let metrics = pinion.metrics();
@@ -190,6 +195,7 @@ fn listed_methods_are_counted_by_status() {
         assert_eq!(count("a.S", "Echo", "ok"), 2.0);
         assert_eq!(count("a.S", "Missing", "not_found"), 1.0);
         assert_eq!(count("other", "other", "ok"), 1.0);
+        assert_eq!(count("other", "other", "unavailable"), 1.0);
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Invariants: `grpc-message` is percent-encoded, so that it is a field value whatever the message is.
 
-use super::super::h2::hpack::{Encoder, Indexing};
 use super::{Code, Kind, Web};
 
 /// A field's name and value.
@@ -27,26 +26,6 @@ pub fn fields<'a>(content_type: &'a [u8], code: Code, message: &'a [u8]) -> [Lin
     [(b"content-type", content_type), (b"grpc-status", code.text()), (b"grpc-message", message)]
 }
 
-/// Appends the header block of an answer; it ends its stream. `message` is encoded already, and `extra` are fields
-/// that go with it.
-pub fn encode(
-    encoder: &mut Encoder,
-    out: &mut Vec<u8>,
-    content_type: &[u8],
-    code: Code,
-    message: &[u8],
-    extra: &[Line<'_>],
-) {
-    encoder.begin(out);
-    encoder.fixed(out, STATUS_200);
-    for (name, value) in fields(content_type, code, message).iter().chain(extra) {
-        encoder.any_field(out, name, value, Indexing::Usual);
-    }
-}
-
-/// `:status: 200` in the static table (RFC 7541 appendix A).
-const STATUS_200: u8 = 8;
-
 /// Appends `message` as `grpc-message` has it: visible ASCII and spaces but `%` as they are, all else as `%XX`.
 pub fn encode_message(message: &str, out: &mut impl Extend<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
@@ -61,8 +40,8 @@ pub fn encode_message(message: &str, out: &mut impl Extend<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::h2::head::{HeadLimits, decode_response};
-    use crate::http::h2::hpack::Decoder;
+    use crate::http::h2::head::{HeadLimits, decode_response, encode_own};
+    use crate::http::h2::hpack::{Decoder, Encoder};
     use crate::http::{Framing, Method, ResponseHead};
 
     #[test]
@@ -102,15 +81,14 @@ mod tests {
     #[test]
     fn an_answer_is_trailers_only() {
         let mut block = Vec::new();
-        let extra: [Line<'_>; 1] = [(b"X-A", b"b")];
-        let (code, kind) = (Code::UNAVAILABLE, content_type(Kind::Grpc, b""));
-        encode(&mut Encoder::new(4096), &mut block, kind, code, b"no%0A", &extra);
+        let fields = fields(content_type(Kind::Grpc, b""), Code::UNAVAILABLE, b"no%0A");
+        encode_own(&mut Encoder::new(4096), &mut block, 200, &fields, 0);
         let limits = HeadLimits { head_bytes: 4096, uri_bytes: 100 };
         let (mut text, mut head) = (Vec::new(), ResponseHead::new());
         decode_response(&mut Decoder::new(), &block, true, Method::Post, &limits, &mut text, &mut head)
             .unwrap();
         let expected = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 14\r\n\
-                        grpc-message: no%0A\r\nx-a: b\r\n\r\n";
+                        grpc-message: no%0A\r\ncontent-length: 0\r\n\r\n";
         assert_eq!(String::from_utf8(text.clone()).unwrap(), expected);
         assert_eq!(Code::of_fields(&text, &head.fields), Some(Code::UNAVAILABLE));
         assert_eq!(head.framing, Framing::Length(0));

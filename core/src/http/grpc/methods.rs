@@ -1,14 +1,6 @@
-//! Which service and method a path names, and the list of those that are counted one by one.
+//! The methods, `/package.Service/Method` as a path, that are counted one by one.
 //!
 //! Invariants: what is counted is bounded by the configuration, never by what clients ask for.
-
-/// Service and method of a path `/package.Service/Method`; `None` for every other form.
-pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = path.strip_prefix(b"/")?;
-    let slash = memchr::memchr(b'/', rest)?;
-    let (service, method) = (&rest[..slash], &rest[slash + 1..]);
-    (is_name(service) && is_name(method)).then_some((service, method))
-}
 
 /// Letters, digits, `_` and inner dots, as names of services and methods have them.
 fn is_name(name: &[u8]) -> bool {
@@ -64,27 +56,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
-        for (path, expected) in [
-            ("/shop.Cart/Add", Some(("shop.Cart", "Add"))),
-            ("/grpc.health.v1.Health/Check", Some(("grpc.health.v1.Health", "Check"))),
-            ("/Cart/Add_2", Some(("Cart", "Add_2"))),
-            ("/shop.Cart/", None),
-            ("//Add", None),
-            ("/shop.Cart", None),
-            ("/a/b/c", None),
-            ("/.a/b", None),
-            ("/a./b", None),
-            ("/a%20/b", None),
-            ("shop.Cart/Add", None),
-            ("", None),
-        ] {
-            let expected = expected.map(|(service, method)| (service.as_bytes(), method.as_bytes()));
-            assert_eq!(split(path.as_bytes()), expected, "{path}");
-        }
-    }
-
-    #[test]
     fn places() {
         let names = ["b.S/M", "a.S/Z", "a.S/M", "b.S/M"].map(Box::from);
         let methods = Methods::new(names);
@@ -94,6 +65,9 @@ mod tests {
         assert_eq!(methods.place(b"/a.S/z"), 3);
         assert_eq!(methods.place(b"/"), 3);
         assert!(Methods::check("a.S/M") && !Methods::check("a.S") && !Methods::check("/a/b"));
-        assert!(!Methods::check("a.S/*") && !Methods::check("a/b/c"));
+        for name in ["a.S/*", "a/b/c", "/M", "a.S/", ".a/M", "a./M", "a%20/M", ""] {
+            assert!(!Methods::check(name), "{name}");
+        }
+        assert!(Methods::check("Cart/Add_2") && Methods::check("grpc.health.v1.Health/Check"));
     }
 }

@@ -1,11 +1,9 @@
-//! gRPC's status codes, and how they, HTTP's statuses and faults are told in each other's terms.
+//! gRPC's status codes, and what HTTP's statuses and faults are in their terms.
 //!
-//! The tables are gRPC's: HTTP to gRPC and HTTP/2 error codes to gRPC as clients must read them, and the usual
-//! way from gRPC to HTTP that gateways take.
+//! HTTP's statuses are told as gRPC's clients must read them; faults rather as what they are.
 //!
 //! Invariants: every number has a code; what is not known is [`Code::UNKNOWN`].
 
-use super::super::h2::frame::ErrorCode;
 use super::super::head::Fields;
 use super::value_of;
 use crate::fault::{Fault, Party};
@@ -15,53 +13,52 @@ use crate::fault::{Fault, Party};
 pub struct Code(u8);
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident $number:literal $label:literal $http:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident $number:literal $label:literal;)*) => {
         impl Code {
             $($(#[$doc])* pub const $name: Code = Code($number);)*
 
             /// Every code, in the order of their numbers.
             pub const ALL: &'static [Code] = &[$(Code::$name,)*];
             const LABELS: &'static [&'static str] = &[$($label,)*];
-            const HTTP: &'static [u16] = &[$($http,)*];
         }
     };
 }
 
 codes! {
     /// Success.
-    OK 0 "ok" 200;
+    OK 0 "ok";
     /// The caller gave up.
-    CANCELLED 1 "cancelled" 499;
+    CANCELLED 1 "cancelled";
     /// Nothing better is known.
-    UNKNOWN 2 "unknown" 500;
+    UNKNOWN 2 "unknown";
     /// The caller's mistake, whatever the state of the system.
-    INVALID_ARGUMENT 3 "invalid_argument" 400;
+    INVALID_ARGUMENT 3 "invalid_argument";
     /// The time was over.
-    DEADLINE_EXCEEDED 4 "deadline_exceeded" 504;
+    DEADLINE_EXCEEDED 4 "deadline_exceeded";
     /// There is no such thing.
-    NOT_FOUND 5 "not_found" 404;
+    NOT_FOUND 5 "not_found";
     /// There is such a thing already.
-    ALREADY_EXISTS 6 "already_exists" 409;
+    ALREADY_EXISTS 6 "already_exists";
     /// The caller may not do this.
-    PERMISSION_DENIED 7 "permission_denied" 403;
+    PERMISSION_DENIED 7 "permission_denied";
     /// A quota or memory is used up.
-    RESOURCE_EXHAUSTED 8 "resource_exhausted" 429;
+    RESOURCE_EXHAUSTED 8 "resource_exhausted";
     /// The system is in no state for this.
-    FAILED_PRECONDITION 9 "failed_precondition" 400;
+    FAILED_PRECONDITION 9 "failed_precondition";
     /// Something else was faster.
-    ABORTED 10 "aborted" 409;
+    ABORTED 10 "aborted";
     /// Beyond the valid range.
-    OUT_OF_RANGE 11 "out_of_range" 400;
+    OUT_OF_RANGE 11 "out_of_range";
     /// Nobody does this.
-    UNIMPLEMENTED 12 "unimplemented" 501;
+    UNIMPLEMENTED 12 "unimplemented";
     /// Something is broken.
-    INTERNAL 13 "internal" 500;
+    INTERNAL 13 "internal";
     /// Not now; trying again may help.
-    UNAVAILABLE 14 "unavailable" 503;
+    UNAVAILABLE 14 "unavailable";
     /// Data is lost for good.
-    DATA_LOSS 15 "data_loss" 500;
+    DATA_LOSS 15 "data_loss";
     /// The caller is not known.
-    UNAUTHENTICATED 16 "unauthenticated" 401;
+    UNAUTHENTICATED 16 "unauthenticated";
 }
 
 impl Code {
@@ -117,23 +114,6 @@ impl Code {
             403 => Code::PERMISSION_DENIED,
             404 => Code::UNIMPLEMENTED,
             429 | 502..=504 => Code::UNAVAILABLE,
-            _ => Code::UNKNOWN,
-        }
-    }
-
-    /// The HTTP status that says the same; 499 where the caller gave up.
-    pub fn http(self) -> u16 {
-        Code::HTTP.get(usize::from(self.0)).copied().unwrap_or(500)
-    }
-
-    /// What a stream's reset means to a gRPC client.
-    pub const fn of_reset(code: ErrorCode) -> Code {
-        match code {
-            ErrorCode::REFUSED_STREAM => Code::UNAVAILABLE,
-            ErrorCode::CANCEL => Code::CANCELLED,
-            ErrorCode::ENHANCE_YOUR_CALM => Code::RESOURCE_EXHAUSTED,
-            ErrorCode::INADEQUATE_SECURITY => Code::PERMISSION_DENIED,
-            ErrorCode(0..=13) => Code::INTERNAL,
             _ => Code::UNKNOWN,
         }
     }
@@ -213,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn http_and_back() {
+    fn responses_without_a_status() {
         for (status, code) in [
             (200, Code::UNKNOWN),
             (400, Code::INTERNAL),
@@ -228,25 +208,6 @@ mod tests {
             (302, Code::UNKNOWN),
         ] {
             assert_eq!(Code::of_http(status), code, "{status}");
-        }
-        assert_eq!(Code::OK.http(), 200);
-        assert_eq!(Code::UNAVAILABLE.http(), 503);
-        assert_eq!(Code::CANCELLED.http(), 499);
-        assert!(Code::ALL.iter().all(|code| (200..600).contains(&code.http())));
-    }
-
-    #[test]
-    fn resets() {
-        for (code, expected) in [
-            (ErrorCode::NO_ERROR, Code::INTERNAL),
-            (ErrorCode::REFUSED_STREAM, Code::UNAVAILABLE),
-            (ErrorCode::CANCEL, Code::CANCELLED),
-            (ErrorCode::ENHANCE_YOUR_CALM, Code::RESOURCE_EXHAUSTED),
-            (ErrorCode::INADEQUATE_SECURITY, Code::PERMISSION_DENIED),
-            (ErrorCode::PROTOCOL_ERROR, Code::INTERNAL),
-            (ErrorCode(0xFF), Code::UNKNOWN),
-        ] {
-            assert_eq!(Code::of_reset(code), expected, "{code:?}");
         }
     }
 

@@ -279,15 +279,5 @@ fn digits([first, second, third]: [u8; 3]) -> [u8; 4] {
     [18, 12, 6, 0].map(|shift| DIGITS[(group >> shift & 63) as usize])
 }
 
-/// Appends the trailers of a response that ended without any: lines as [`ResponseBody::trailers`] takes them.
-/// `message` is encoded already.
-pub fn own_trailers(code: Code, message: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"grpc-status: ");
-    out.extend_from_slice(code.text());
-    out.extend_from_slice(b"\r\ngrpc-message: ");
-    out.extend_from_slice(message);
-    out.extend_from_slice(b"\r\n");
-}
-
 #[cfg(test)]
 mod tests;
