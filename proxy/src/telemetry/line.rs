@@ -88,7 +88,7 @@ fn proxy_header(out: &mut Vec<u8>, said: &[u8]) {
     };
     let values = header.values;
     let ssl = values.ssl.unwrap_or_default();
-    let verified = if ssl.certificate && ssl.verified { ssl.common_name } else { &[] };
+    let verified = if ssl.certificate && ssl.verified { ssl.common_name } else { b"" };
     let mut id = Vec::new();
     for byte in values.unique_id {
         put!(id, "{byte:02x}");

@@ -28,6 +28,8 @@ pub(crate) const HEADER_BYTES: usize = 5;
 /// Room that the most talkative suite needs beside a record's content (TLS 1.2 with AES-GCM: header 5, nonce 8,
 /// tag 16; TLS 1.3: header 5, type 1, tag 16), rounded up.
 pub(crate) const RECORD_OVERHEAD: usize = 32;
+/// The most of a record that any version allows, header included (RFC 5246 section 6.2.3: 2^14 + 2048).
+pub(crate) const RECORD_BYTES_MAX: usize = HEADER_BYTES + 16 * 1024 + 2_048;
 /// The most content of one record.
 pub(crate) const RECORD_CONTENT_MAX: usize = 16 * 1024;
 /// Room for what the library may want to send in front of data: a KeyUpdate, a warning.
@@ -103,10 +105,11 @@ pub(crate) fn open(conn: &mut impl Records, bytes: &mut Vec<u8>, at: usize, out:
     // bytes: at ── plaintext ── plain ── gap ── read ── records
     let (mut plain, mut read) = (at, at);
     loop {
-        if !has_record(&bytes[read..]) {
+        let first = record_bytes(&bytes[read..]);
+        // A length that no record has is not waited for: the library says what is wrong.
+        if !has_record(&bytes[read..]) && first.is_none_or(|first| first <= RECORD_BYTES_MAX) {
             break;
         }
-        let first = record_bytes(&bytes[read..]);
         let status = conn.process(&mut bytes[read..]);
         let taken = status.discard;
         let more = match status.state {

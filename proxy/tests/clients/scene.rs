@@ -6,10 +6,6 @@
 //!   mtls    wants a certificate of `ca`            ─┘   path /down/…: cluster `down`, where nobody listens
 //! ```
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::Mutex;
-
 use crate::peers::certificates::Certificates;
 use crate::support::{Driver, Pinion, eventually, free_address};
 
@@ -23,17 +19,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) protocol: &'a str,
     /// More lines for the cluster.
     pub(crate) cluster: &'a str,
-}
-
-/// An address that no other test of this process has had: proxies share ports silently.
-fn own_address() -> SocketAddr {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let address = free_address();
-        if GIVEN.lock().unwrap().insert(address.port()) {
-            return address;
-        }
-    }
 }
 
 /// The running program.
@@ -61,7 +46,7 @@ impl Setup<'_> {
         );
         let ca = format!("tls.client_ca = \"{}\"\n", path("ca.pem"));
         let listener = |name: &str, lines: &str| {
-            format!("[[listeners]]\nname = \"{name}\"\naddress = \"{}\"\n{lines}\n", own_address())
+            format!("[[listeners]]\nname = \"{name}\"\naddress = \"{}\"\n{lines}\n", free_address())
         };
         let config = format!(
             "{}{}{}\

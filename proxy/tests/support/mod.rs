@@ -26,7 +26,7 @@
 
 pub mod load;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -101,11 +101,18 @@ pub fn run(args: &[&str]) -> Said {
     }
 }
 
-/// A TCP address that nothing listens on: the IP is this process's own, the port was just free.
+/// A TCP address that nothing listens on: the IP is this process's own, the port was just free and has not been given
+/// to another test of this process, which would share it silently.
 pub fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let pid = std::process::id().to_be_bytes();
     let ip = IpAddr::V4(Ipv4Addr::new(127, 64 | (pid[1] & 0x3F), pid[2], pid[3].clamp(1, 254)));
-    TcpListener::bind((ip, 0)).expect("a free port").local_addr().expect("an address")
+    loop {
+        let address = TcpListener::bind((ip, 0)).expect("a free port").local_addr().expect("an address");
+        if GIVEN.lock().unwrap().insert(address.port()) {
+            return address;
+        }
+    }
 }
 
 /// What is to be started.

@@ -14,7 +14,7 @@ use crate::net::send::{finish_sending, send_all};
 use crate::net::socket::Socket;
 use crate::sys::buffer::Buffer;
 use crate::tls::TlsShard;
-use crate::tls::engine::{self, Records, record_bytes};
+use crate::tls::engine::{self, RECORD_BYTES_MAX, Records, record_bytes};
 use crate::tls::failure::TlsFailure;
 
 /// The first bytes of records (RFC 8446 section 5.1): ChangeCipherSpec, alert, handshake, data.
@@ -181,10 +181,11 @@ impl<'a> Pump<'a> {
             if rest.first().is_some_and(|kind| !RECORD_KINDS.contains(kind)) {
                 return Err(TlsReason::NotTls.into());
             }
+            // A length that no record has is not waited for: the library says what is wrong.
             if let Some(record) = record_bytes(rest)
-                && record <= rest.len()
+                && (record <= rest.len() || record > RECORD_BYTES_MAX)
             {
-                self.shown += record;
+                self.shown += record.min(rest.len());
                 return Ok(());
             }
             self.receive().await?;
