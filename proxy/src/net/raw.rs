@@ -96,7 +96,7 @@ impl Socket {
 }
 
 impl RawReceive {
-    /// As [`Receive::cancel`].
+    /// As a receive is cancelled ([`super::socket`]).
     pub(super) fn cancel(&mut self) -> Option<Buffer> {
         match self {
             RawReceive::Ring(flying) => {
@@ -135,7 +135,7 @@ impl RawReceive {
 }
 
 impl RawSend {
-    /// As [`Send::poll_once`].
+    /// As a send is polled ([`super::socket`]).
     pub(super) fn poll_once(&mut self, cx: &mut Context<'_>, lazily: bool) -> Poll<Received> {
         match self {
             RawSend::Over(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
