@@ -136,7 +136,7 @@ fn routes_that_can_not_be() {
     );
     check(
         &with(&["sni = [\"a\"]\ncluster = \"b\"", "sni = [\"A\"]\ncluster = \"c\""]),
-        &[("[[routes]]", "tie")],
+        &[("[[routes]]", "tie: both match the same connections for `a`")],
     );
     check(&with(&["listeners = [\"db\"]\ncluster = \"b\""]), &[("\"a\"", "tie")]);
     check(

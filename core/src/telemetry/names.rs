@@ -121,7 +121,7 @@ families! {
     SHARD_REQUESTS_ACTIVE: Gauge "pinion_shard_requests_active" "" ["shard"] "Requests in progress, without tunnels";
     SHARD_CONNECTIONS_ACTIVE: Gauge "pinion_shard_connections_active" "" ["shard"] "Downstream connections open";
     SHARD_CONNECTIONS_PARKED: Counter "pinion_shard_connections_parked_total" "" ["shard" "direction"] "Connections moved to (in) or from (out) this shard";
-    SHARD_CONNECTIONS_REBALANCED: Counter "pinion_shard_connections_rebalanced_total" "" ["shard"] "Connections given away because the shard held more than its share";
+    SHARD_CONNECTIONS_REBALANCED: Counter "pinion_shard_connections_rebalanced_total" "" ["shard"] "Connections given away because the shard held, or worked, more than its share";
     SHARD_ACCEPT_ERRORS: Counter "pinion_shard_accept_errors_total" "" ["shard"] "Accepts that failed";
     SHARD_BUFFERS_IN_USE: Gauge "pinion_shard_buffers_in_use" "" ["shard"] "Pooled buffers in use";
     SHARD_BUFFER_BYTES: Gauge "pinion_shard_buffer_bytes" "bytes" ["shard"] "Bytes of pooled buffers held";

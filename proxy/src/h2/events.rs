@@ -253,6 +253,9 @@ impl Session {
     pub(super) fn on_begun(&self) {
         self.begun.set(self.begun.get() + 1);
         let stats = self.stats();
+        if self.begun.get() >= self.settings.requests {
+            self.drain();
+        }
         stats.streams_total.inc();
         stats.streams_active.inc();
     }

@@ -66,6 +66,8 @@ impl Moving {
 #[derive(Debug)]
 pub(crate) struct Resting {
     pub(super) machine: Connection,
+    /// Streams begun.
+    pub(super) begun: u64,
     pub(super) waiting: Vec<Waiting>,
 }
 
@@ -199,7 +201,7 @@ impl Session {
         let session = Rc::try_unwrap(self).ok()?;
         let mut machine = session.machine.into_inner();
         machine.shrink();
-        Some(Resting { machine, waiting })
+        Some(Resting { machine, begun: session.begun.get(), waiting })
     }
 
     fn take_along(&self, request: NewRequest) -> Option<Waiting> {

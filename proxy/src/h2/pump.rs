@@ -22,10 +22,10 @@ use super::session::{Rest, Session};
 use super::timers::Stop;
 use crate::net::buffers::Size;
 use crate::net::clock;
-use crate::net::pump::next_turn;
 use crate::net::send::{cut, finish_sending};
 use crate::shard::timer::Lane;
 use crate::sys::buffer::Buffer;
+use crate::sys::task::give_way;
 
 /// How long the last frames of a connection may take.
 const FINISH_TIME: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ impl Session {
             }
             if streak == STREAK {
                 streak = 0;
-                next_turn().await;
+                give_way().await;
             }
             let mut waited = false;
             match self.wait(size, &mut waited).await {

@@ -65,8 +65,11 @@ pub(crate) async fn serve_connection(
             (Session::new(shard, socket, settings, false, make), Vec::new())
         }
         Start::Resumed(resting) => {
-            let Resting { machine, waiting } = *resting;
-            (Session::new(shard, socket, settings, true, |_| machine), waiting)
+            let Resting { machine, begun, waiting } = *resting;
+            let session = Session::new(shard, socket, settings, true, |_| machine);
+            session.begun.set(begun);
+            session.work_seen.set(begun);
+            (session, waiting)
         }
     };
     if session.settings().movable {

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) keepalive: Option<Duration>,
     /// The sign of life must come within this time.
     pub(crate) keepalive_timeout: Duration,
+    /// Takes no new streams after so many.
+    pub(crate) requests: u64,
     /// Takes no new streams after this time.
     pub(crate) max_age: Option<Duration>,
     /// It can go on on another shard: what holds for TLS stays on its thread.

@@ -16,9 +16,6 @@
 //!
 //! Not here: deadlines, the other direction, what an end means.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 use rustix::io::Errno;
 
 use super::Driver;
@@ -27,6 +24,7 @@ use super::send::send_all;
 use super::socket::Socket;
 use super::splice::{Broken, Pipes, Spliced, prepare_for, splice_some};
 use crate::sys::buffer::Buffer;
+use crate::sys::task::give_way;
 
 /// A splice that moved less than this goes back to copying: below, the pipe costs more than the copy.
 const BULK_BYTES: u64 = 64 * 1024;
@@ -102,7 +100,7 @@ pub(crate) async fn pump(
         steps += 1;
         if bulk || steps == TURN_STEPS {
             steps = 0;
-            next_turn().await;
+            give_way().await;
         }
     }
 }
@@ -159,18 +157,4 @@ async fn splice(
         Err(Broken::Source) => Err(Ended::Source),
         Err(Broken::Destination) => Err(Ended::Destination),
     }
-}
-
-/// Lets every other task that is ready run first.
-pub(crate) async fn next_turn() {
-    let mut waited = false;
-    poll_fn(|cx| {
-        if waited {
-            return Poll::Ready(());
-        }
-        waited = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

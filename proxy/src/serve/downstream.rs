@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pinion_core::config::Listener;
+use pinion_core::config::snapshot::{ListenerTls, TlsMode};
 use pinion_core::id::{ListenerId, ListenerIndex};
 use pinion_core::telemetry::ListenerStats;
 use pinion_core::time::Instant;
@@ -157,6 +158,12 @@ impl Downstream {
     pub(crate) fn is_ending(&self, shard: &Shard, generation: u64) -> bool {
         shard.draining().is_some()
             || (shard.stats.generation.get() != generation && !shard.has_listener(self.view.listener.id))
+    }
+
+    /// Whether it is plain text on a listener that takes TLS alone by now: it began before a reload.
+    pub(crate) fn outlived_plain_text(&self) -> bool {
+        let strict = |tls: &ListenerTls| tls.mode == TlsMode::Strict;
+        self.tls.is_none() && self.view.listener.tls.as_ref().is_some_and(strict)
     }
 
     /// Brings the view up to the tables; `false` when the listener has left the configuration.

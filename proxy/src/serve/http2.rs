@@ -186,6 +186,7 @@ fn settings(listener: &Listener) -> Settings {
         write: listener.timeouts.write,
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
+        requests: listener.limits.requests_per_connection,
         max_age: http2.age,
         movable: true,
         streams: http2.streams as usize,

@@ -67,11 +67,17 @@ async fn begin(shard: &Rc<Shard>, connection: &mut Downstream) -> Result<(), Opt
         proxy_protocol::read(shard, connection).await?;
     }
     let tables = shard.tables();
+    // Listeners may have other places than when the connection was accepted.
+    if !connection.refresh(&tables) {
+        return Err(Some(Fault::Drained));
+    }
     let tls = tables.shared.tls_listeners.get(connection.view.index.index()).cloned().flatten();
     drop(tables);
-    match tls {
-        Some(tls) if connection.view.listener.tls.is_some() => secure(shard, connection, &tls).await,
-        _ => Ok(()),
+    match (tls, &connection.view.listener.tls) {
+        (Some(tls), Some(_)) => secure(shard, connection, &tls).await,
+        (None, None) => Ok(()),
+        // Both come from one configuration. Whatever it is, it is not plain text.
+        (Some(_), None) | (None, Some(_)) => Err(Some(Fault::TlsHandshake)),
     }
 }
 

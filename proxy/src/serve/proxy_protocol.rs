@@ -109,7 +109,10 @@ pub(crate) async fn read(shard: &Shard, connection: &mut Downstream) -> Result<(
             Ok(Some(Some((source, facts, length))))
         }
         Err(HeaderError::Absent) if !accept.required => Ok(Some(None)),
-        Err(error) => Err(fault(error)),
+        Err(error) => {
+            tracing::debug!(listener = &*listener.name, reason = error.label(), "a PROXY header was refused");
+            Err(fault(error))
+        }
     };
     if let Some((source, facts, length)) =
         sniff(shard, connection, deadline, Fault::ProxyHeaderTimeout, judge).await?
@@ -190,6 +193,13 @@ pub(crate) fn header(shard: &Shard, connection: &Downstream, send: &SendHeader, 
     };
     encode_v2(&mut out, &peers, &values, wanted.crc32c);
     out.into()
+}
+
+/// The unique id that a header says, in hexadecimal; empty without one.
+// ALLOC: once a connection that is passed on.
+pub(crate) fn unique_id(header: &[u8]) -> String {
+    let Ok(Progress::Complete(header, _)) = proxy_protocol::read(header) else { return String::new() };
+    header.values.unique_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The first common name of a subject as RFC 4514 writes it; empty without one. At most 255 bytes.

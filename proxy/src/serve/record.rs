@@ -107,13 +107,21 @@ pub(crate) struct Whole<'a> {
     pub(crate) generation: u64,
     /// The host that the client asked for by SNI.
     pub(crate) name: &'a str,
+    /// The unique id that its endpoint was told, in hexadecimal; empty without one.
+    pub(crate) unique_id: String,
     pub(crate) route: Option<Arc<Route>>,
 }
 
 impl<'a> Whole<'a> {
     /// A connection of which nothing more is known.
     pub(crate) fn of(connection: &'a Downstream) -> Self {
-        Whole { connection, generation: connection.view.generation(), name: "", route: None }
+        Whole {
+            connection,
+            generation: connection.view.generation(),
+            name: "",
+            unique_id: String::new(),
+            route: None,
+        }
     }
 }
 
@@ -132,6 +140,7 @@ pub(crate) fn record_connection(shard: &Shard, story: &Story, seen: &Whole<'_>) 
     if !seen.name.is_empty() {
         entry.server_name = seen.name.as_bytes();
     }
+    entry.request_id = seen.unique_id.as_bytes();
     entry.protocol = match seen.connection.view.listener.protocol {
         Protocol::Tcp => b"TCP",
         Protocol::TlsPassthrough => b"TLS",

@@ -83,7 +83,7 @@ pub(crate) async fn request(
     connection.requests += 1;
     let connection = &*connection;
     let last = connection.requests >= connection.view.listener.limits.requests_per_connection;
-    let close_after = last || !listed || shard.draining().is_some();
+    let close_after = last || !listed || shard.draining().is_some() || connection.outlived_plain_text();
     let upgrade = refused.is_none() && passes_upgrade(connection, &trip.head, inbuf);
     let exchange = Exchange::new(&trip.head, close_after, upgrade);
     let mut call = Call::new(shard, connection, &tables, inbuf, exchange, trip.head.framing, began);

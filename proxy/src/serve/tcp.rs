@@ -63,7 +63,7 @@ pub(crate) async fn serve(shard: &Shard, mut connection: Box<Downstream>) {
 
 /// The name that the client asks for, where its listener looks at the ClientHello, which stays in the buffer.
 async fn server_name(shard: &Shard, connection: &mut Downstream) -> Result<Option<Box<str>>, Option<Fault>> {
-    let listener = &connection.view.listener;
+    let listener = connection.view.listener.clone();
     if listener.protocol != Protocol::TlsPassthrough {
         return Ok(connection.tls.as_ref().and_then(|tls| tls.sni.clone()));
     }
@@ -72,9 +72,18 @@ async fn server_name(shard: &Shard, connection: &mut Downstream) -> Result<Optio
     let judge = |bytes: &[u8]| match reader.read(bytes) {
         Ok(Progress::Partial) => Ok(None),
         Ok(Progress::Complete(hello)) => Ok(Some(hello.server_name)),
-        Err(HelloError::NotTls) => Err(Fault::HelloNotTls),
-        Err(HelloError::TooLarge) => Err(Fault::HelloTooLarge),
-        Err(_) => Err(Fault::HelloMalformed),
+        Err(error) => {
+            tracing::debug!(listener = &*listener.name, reason = error.label(), "a ClientHello was refused");
+            Err(match error {
+                HelloError::NotTls => Fault::HelloNotTls,
+                HelloError::TooLarge => Fault::HelloTooLarge,
+                HelloError::Record
+                | HelloError::Message
+                | HelloError::Length
+                | HelloError::Repeated
+                | HelloError::ServerName => Fault::HelloMalformed,
+            })
+        }
     };
     sniff(shard, connection, deadline, Fault::HelloTimeout, judge).await
 }
@@ -102,7 +111,10 @@ async fn reach(
     drop(tables);
     story.cluster = Some(cluster.clone());
     story.ledger.stamp(Phase::Route, clock::now());
-    let upstream = connect(shard, connection, &route, &cluster, name, story).await?;
+    let send = cluster.cluster.proxy_protocol.as_ref();
+    let preface = send.map(|send| proxy_protocol::header(shard, connection, send, name)).unwrap_or_default();
+    seen.unique_id = proxy_protocol::unique_id(&preface);
+    let upstream = connect(shard, connection, &route, &cluster, (name, &preface), story).await?;
     Ok((cluster, upstream))
 }
 
@@ -121,17 +133,16 @@ fn route(shard: &Shard, connection: &Downstream, tables: &Tables, name: &str) ->
     snapshot.routes.find(index, &Named(name.as_bytes()), &mut shard.matching.borrow_mut()).cloned()
 }
 
-/// Connects to an endpoint; to another one after a failure that the route's `retry` covers.
+/// Connects to an endpoint, which is told of `name` and gets `preface`; to another one after a failure that the
+/// route's `retry` covers.
 async fn connect(
     shard: &Shard,
     connection: &Downstream,
     route: &Route,
     cluster: &Rc<ClusterState>,
-    name: &str,
+    (name, preface): (&str, &[u8]),
     story: &mut Story,
 ) -> Result<Box<Upstream>, Fault> {
-    let send = cluster.cluster.proxy_protocol.as_ref();
-    let preface = send.map(|send| proxy_protocol::header(shard, connection, send, name));
     let mut want = Want {
         cluster,
         avoid: None,
@@ -139,17 +150,17 @@ async fn connect(
         until: Instant::NEVER,
         // It may have said all it has to say.
         client: Client::Socket { socket: &connection.socket, half_close: true },
-        preface: preface.as_deref().unwrap_or_default(),
+        preface,
         host: name,
     };
     let mut left = route.retry.as_ref().map_or(0, |retry| retry.attempts);
     loop {
         let got = pool::acquire(shard, &connection.lease, &mut story.ledger, &want).await;
-        story.attempts += 1;
         let place = match &got {
             Ok(got) => Some(got.place),
             Err((_, place)) => *place,
         };
+        story.attempts += u32::from(place.is_some());
         story.endpoint = place.map(|place| cluster.endpoints[place].clone());
         match got {
             Ok(Got { link: Link::Http1(upstream), .. }) => return Ok(upstream),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   spawn ──> ready ──polled──> waiting ──woken──> ready          done: forgotten
-//!   run:  all that are ready, once each ──> the driver's turn (waits if nobody is ready) ──> again
+//!   run:  all that are ready, once each ──> those that they woke, a few times
+//!                                       ──> the driver's turn (waits if nobody is ready) ──> again
 //! ```
 //!
 //! A waker is the task's key and nothing else: cloning copies it, dropping does nothing, waking puts the key on
@@ -18,6 +19,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
@@ -26,6 +28,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use slab::Slab;
+
+/// So many more turns have the tasks that other tasks woke, before the driver has its own, which costs a system call:
+/// a stream's request goes from its connection's task to a worker's to that of the upstream connection.
+const CHAIN: usize = 3;
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -41,6 +47,8 @@ struct Tasks {
     ready: RefCell<VecDeque<u32>>,
     /// How many tasks this turn runs.
     turn: Cell<usize>,
+    /// A task has done much and gives way: the driver has its turn next.
+    gives_way: Cell<bool>,
 }
 
 thread_local! {
@@ -50,6 +58,7 @@ thread_local! {
             all: RefCell::new(Slab::new()),
             ready: RefCell::new(VecDeque::new()),
             turn: Cell::new(0),
+            gives_way: Cell::new(false),
         })
     };
 }
@@ -130,6 +139,26 @@ pub(crate) fn alone() -> bool {
     TASKS.with(|tasks| tasks.turn.get() == 1 && !tasks.is_ready())
 }
 
+/// The driver has its turn before tasks that this turn wakes run: what a turn may cost is somebody's budget.
+pub(crate) fn driver_next() {
+    TASKS.with(|tasks| tasks.gives_way.set(true));
+}
+
+/// Lets the driver, and every other task that is ready, have a turn before the one that asks goes on.
+pub(crate) async fn give_way() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if waited {
+            return Poll::Ready(());
+        }
+        waited = true;
+        driver_next();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Runs `main` and what it spawns, until `main` ends. `driver` wakes tasks; told to wait, it returns only once
 /// something happened.
 ///
@@ -148,7 +177,13 @@ pub(crate) fn run(
         ended.set(true);
     });
     loop {
-        let more = TASKS.with(|tasks| tasks.turn());
+        let mut more = TASKS.with(|tasks| tasks.turn());
+        for _ in 0..CHAIN {
+            if !more || done.get() || TASKS.with(|tasks| tasks.gives_way.take()) {
+                break;
+            }
+            more = TASKS.with(|tasks| tasks.turn());
+        }
         if done.get() {
             return Ok(());
         }
@@ -158,8 +193,6 @@ pub(crate) fn run(
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
     /// Wakes itself once and counts how often it was polled.
@@ -194,6 +227,36 @@ mod tests {
         })
         .unwrap();
         assert_eq!((polls.get(), waits), (4, 0), "nobody waits while a task is ready");
+    }
+
+    #[test]
+    fn the_driver_has_its_turn_after_a_chain_or_as_soon_as_a_task_gives_way() {
+        let polls = Rc::new(Cell::new(0));
+        let (counted, seen) = (polls.clone(), polls.clone());
+        let main = async move {
+            // Woken by tasks again and again.
+            for _ in 0..2 * (CHAIN + 1) {
+                let mut woken = false;
+                poll_fn(|cx| {
+                    counted.set(counted.get() + 1);
+                    cx.waker().wake_by_ref();
+                    if std::mem::replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+            }
+            give_way().await;
+            give_way().await;
+        };
+        let mut turns = Vec::new();
+        run(main, |wait| {
+            assert!(!wait, "somebody is ready all the time");
+            turns.push(seen.get());
+            Ok(())
+        })
+        .unwrap();
+        let whole = (CHAIN + 1) as u32;
+        assert_eq!(turns.len() as u32, 2 + 2, "{turns:?}");
+        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] <= 2 * whole), "{turns:?}");
     }
 
     #[test]

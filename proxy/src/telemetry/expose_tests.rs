@@ -22,6 +22,7 @@ struct World {
     shards: [ShardStats; 2],
     listeners: [ListenerStats; 2],
     routes: [RouteStats; 2],
+    methods: [GrpcStats; 2],
     clusters: [ClusterStats; 2],
     endpoints: [EndpointStats; 2],
     log: LogStats,
@@ -85,6 +86,7 @@ impl World {
         for shard in 0..2 {
             collected.listener("web", &self.listeners[shard]);
             collected.route("a \"quoted\\\" \nroute", &self.routes[shard]);
+            collected.method("a \"quoted\\\" \nroute", "shop.Cart/AddItem", &self.methods[shard]);
             collected.cluster("v1", &self.clusters[shard]);
             collected.endpoint("v1", "127.0.0.1:9001".into(), &self.endpoints[shard]);
         }

@@ -88,7 +88,7 @@ fn proxy_header(out: &mut Vec<u8>, said: &[u8]) {
     };
     let values = header.values;
     let ssl = values.ssl.unwrap_or_default();
-    let verified = (ssl.certificate && ssl.verified).then_some(ssl.common_name).unwrap_or_default();
+    let verified = if ssl.certificate && ssl.verified { ssl.common_name } else { b"" };
     let mut id = Vec::new();
     for byte in values.unique_id {
         put!(id, "{byte:02x}");

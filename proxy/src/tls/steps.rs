@@ -25,6 +25,7 @@ use pinion_core::telemetry::ShardStats;
 use pinion_core::time::Instant;
 
 use crate::net::{self, clock};
+use crate::sys::task::driver_next;
 
 /// Steps a turn. A step takes 0.1 ms (ECDSA P-256) to 1 ms (RSA 2048), a turn about 2 µs beside what its tasks
 /// do: asking for the next step in a turn of its own costs next to nothing, and delays nobody by more than one.
@@ -40,6 +41,9 @@ struct Inner {
     taken: Cell<u32>,
     queue: RefCell<VecDeque<Rc<Waiting>>>,
     stats: Arc<ShardStats>,
+    /// Steps that were asked for.
+    #[cfg(test)]
+    asked: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -71,6 +75,8 @@ impl Steps {
             taken: Cell::new(0),
             queue: RefCell::default(),
             stats,
+            #[cfg(test)]
+            asked: Cell::new(0),
         }))
     }
 
@@ -78,6 +84,8 @@ impl Steps {
     // ALLOC: only where steps are short, once for each that waits.
     pub(crate) async fn enter(&self) {
         let steps = &*self.0;
+        #[cfg(test)]
+        steps.asked.set(steps.asked.get() + 1);
         if steps.queue.borrow().is_empty() && steps.take() {
             return;
         }
@@ -137,6 +145,7 @@ async fn hand_out(steps: Rc<Inner>) {
         if queue.is_empty() {
             return Poll::Ready(());
         }
+        driver_next();
         cx.waker().wake_by_ref();
         Poll::Pending
     })
@@ -145,8 +154,12 @@ async fn hand_out(steps: Rc<Inner>) {
 
 #[cfg(test)]
 mod tests {
+    use pinion_core::config::snapshot::Ktls;
+
     use super::*;
-    use crate::tls::testing::{on_each, shard};
+    use crate::net::buffers::Size;
+    use crate::net::send::send_all;
+    use crate::tls::testing::{accepted, filled, on_each, pair, receive, shard};
 
     /// What a storm leaves of the order of things: who took a step, in which turn, and how often an established
     /// connection had been polled by then.
@@ -183,6 +196,37 @@ mod tests {
             }
             assert!(polls.get() <= STORM as u64 + 8, "the storm wastes no turns: {}", polls.get());
             assert_eq!(shard.stats.tls.waiting.get(), 0);
+        }
+        on_each(test);
+    }
+
+    #[test]
+    fn handshakes_of_a_storm_compute_in_steps_while_data_flows() {
+        async fn test(driver: net::Driver) {
+            const STORM: usize = 16;
+            let shard = shard();
+            let (socket, mut peer) = accepted(&shard, driver, pair(None, None), Ktls::Off).await;
+            let before = shard.steps.0.asked.get();
+            let done = Rc::new(Cell::new(0));
+            for _ in 0..STORM {
+                let (shard, done) = (shard.clone(), done.clone());
+                net::spawn(async move {
+                    drop(accepted(&shard, driver, pair(None, None), Ktls::Off).await);
+                    done.set(done.get() + 1);
+                });
+            }
+            let mut exchanges = 0;
+            while done.get() < STORM {
+                send_all(&socket, filled(&shard, b"ping"), |_| ()).await.0.unwrap();
+                assert_eq!(peer.recv_exact(4), b"ping");
+                peer.send(b"pong");
+                assert_eq!(receive(&shard, &socket, 4, Size::Small).await, b"pong");
+                exchanges += 1;
+            }
+            assert!(exchanges > 1, "data flows beside handshakes");
+            // A ClientHello, and what the client has to say to the answer.
+            assert!(shard.steps.0.asked.get() - before >= 2 * STORM as u64);
+            assert_eq!((shard.stats.tls.waiting.get(), shard.stats.tls.handshaking.get()), (0, 0));
         }
         on_each(test);
     }

@@ -304,6 +304,7 @@ fn settings(cluster: &Cluster, host: &str) -> Settings {
         write: WRITE_TIME,
         keepalive: http2.keepalive,
         keepalive_timeout: http2.keepalive_timeout,
+        requests: u64::MAX,
         max_age: http2.age,
         movable: false,
         streams: http2.streams as usize,

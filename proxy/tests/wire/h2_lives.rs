@@ -196,3 +196,23 @@ fn attackers_are_told_to_calm_down_and_their_neighbour_does_not_notice() {
         assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     });
 }
+
+#[test]
+fn a_connection_has_its_limit_of_requests() {
+    for driver in drivers() {
+        let (address, origin) = (free_address(), origin());
+        let text = config(address, origin, "")
+            .replace("[[routes]]", "limits = { requests_per_connection = 10 }\n[[routes]]");
+        let pinion = Pinion::with(driver).proxy("shards = 1").config(&text).start();
+        run_in_time(async {
+            let (client, connection) = connect(address).await;
+            for _ in 0..10 {
+                assert_eq!(ask(&client, "/echo", b"x").await.expect("an answer").status, 200);
+            }
+            connection.await.expect("no panic").expect("a regular end");
+            drop(client);
+        });
+        let sent = [("side", "downstream"), ("direction", "sent")];
+        assert_eq!(value(&pinion, "pinion_http2_goaways_total", &sent), 1);
+    }
+}

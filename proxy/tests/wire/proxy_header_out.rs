@@ -2,7 +2,7 @@
 
 use crate::support::{Driver, eventually, free_address};
 use crate::tcp_pass::tcp;
-use crate::tunnels::{on_tcp, on_unix};
+use crate::tunnels::{logged, on_tcp, on_unix};
 use crate::wire::{Link, Setup, Upstream, both, get, ok, own_ip};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -75,6 +75,9 @@ fn version_2_with_values() {
                     (&[5, 0, 16][..], &[3, 0, 4][..], 26)
                 );
                 ids.push(values[3..19].to_vec());
+                drop((client, end));
+                let id: String = values[3..19].iter().map(|byte| format!("{byte:02x}")).collect();
+                assert_eq!(logged(&stage.proxy, ids.len())["request_id"], id);
             }
             assert_ne!(ids[0], ids[1]);
         },

@@ -268,7 +268,11 @@ fn limits_of_connections() {
             let mut waiting = stage.client();
             waiting.expect_gone();
             stage.proxy.expect_faults("pending_timeout", 1);
-            assert_eq!(logged(&stage.proxy, 1)["response_flags"], "UO");
+            let line = logged(&stage.proxy, 1);
+            assert_eq!(
+                (&line["response_flags"], &line["upstream_request_attempt_count"]),
+                (&"UO".into(), &0.into())
+            );
             // One too many for the listener: nobody speaks HTTP here.
             stage.proxy.expect_metric("pinion_listener_connections_active", &[], 1.0);
             let mut second = stage.client();

@@ -45,7 +45,7 @@ pub(super) fn compile(document: &Document, problems: &mut Problems) -> Vec<Route
         }
     }
     derive_names(&mut specs, &given, document);
-    report_conflicts(&specs, &spans, problems);
+    report_conflicts(&specs, &spans, document, problems);
     // A route that could not be compiled may be the one that is missed.
     if whole {
         report_idle_parts(document, &names, &specs, problems);
@@ -327,15 +327,24 @@ fn derived_name(spec: &RouteSpec) -> String {
     name.chars().filter(|c| !c.is_control()).take(CHARS_MAX).collect()
 }
 
-fn report_conflicts(specs: &[RouteSpec], spans: &[Range<usize>], problems: &mut Problems) {
+fn report_conflicts(
+    specs: &[RouteSpec],
+    spans: &[Range<usize>],
+    document: &Document,
+    problems: &mut Problems,
+) {
     for conflict in conflicts(specs) {
         match conflict {
             Conflict::Tie { first, second, host } => {
                 let (path, name) = (&specs[second].path, &specs[first].route.name);
+                let taken = match stream_name(&specs[second], document) {
+                    Some(_) => format!("connections for `{host}`"),
+                    None => format!("requests to `{host}{path}`"),
+                };
                 problems
                     .error(
                         spans[second].clone(),
-                        format!("this route and `{name}` tie: both match the same requests to `{host}{path}`, and neither is more specific"),
+                        format!("this route and `{name}` tie: both match the same {taken}, and neither is more specific"),
                     )
                     .other(&spans[first], "the other route")
                     .suggest("add a condition to one of them, or merge them; the order of writing decides nothing");

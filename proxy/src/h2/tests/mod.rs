@@ -113,6 +113,7 @@ fn settings(side: Side) -> Settings {
         write: Duration::from_secs(30),
         keepalive: None,
         keepalive_timeout: Duration::from_secs(10),
+        requests: u64::MAX,
         max_age: None,
         movable: true,
         host: Box::default(),

@@ -95,6 +95,11 @@ impl Link {
         Link::new(Stream::Tcp(TcpStream::connect_timeout(&address, PATIENCE).expect("connected")))
     }
 
+    /// Takes a connection that is there.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Link::new(Stream::Tcp(stream))
+    }
+
     /// Connects to a Unix socket.
     pub(crate) fn connect_unix(path: &Path) -> Self {
         Link::new(Stream::Unix(UnixStream::connect(path).expect("connected")))
