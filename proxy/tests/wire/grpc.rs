@@ -289,3 +289,34 @@ fn without_the_routes_leave_nothing_is_translated() {
         assert!(answer.trailers.is_some());
     }
 }
+
+/// A conversation of rare messages is neither a slow nor a stopped body; a plain upload that rests as long is.
+#[test]
+fn a_call_may_rest_longer_than_a_body() {
+    let (origin, _) = origin();
+    for driver in drivers() {
+        let address = free_address();
+        let config = format!(
+            "[[listeners]]\nname = \"web\"\naddress = \"{address}\"\n\
+             [listeners.timeouts]\nbody = \"300ms\"\n\
+             [[clusters]]\nname = \"app\"\nprotocol = \"http2\"\nendpoints = [\"{origin}\"]\n\
+             timeouts = {{ first_byte = \"60s\" }}\n\
+             [[routes]]\npath = {{ prefix = \"/\" }}\ncluster = \"app\"\n"
+        );
+        let _pinion = Pinion::with(driver).config(&config).start();
+        run_in_time(async {
+            for (content_type, expected) in [("application/grpc", 200), ("text/plain", 408)] {
+                let (client, _connection) = connect(address).await;
+                let request = Request::builder().method("POST").uri("http://test/a.S/Echo");
+                let request = request.header("content-type", content_type).body(()).expect("a request");
+                let mut client = client.ready().await.expect("a connection");
+                let (answer, mut body) = client.send_request(request, false).expect("a stream");
+                send_body(&mut body, MESSAGE, false).await.expect("room");
+                tokio::time::sleep(Duration::from_millis(900)).await;
+                let sent = send_body(&mut body, MESSAGE, true).await;
+                let status = answer.await.map(|answer| answer.status().as_u16()).expect("an answer");
+                assert_eq!(status, expected, "{content_type} on {driver:?}, sent {sent:?}");
+            }
+        });
+    }
+}

@@ -7,6 +7,7 @@ use pinion_core::route::Route;
 
 use super::super::downstream::Downstream;
 use super::super::forward::HEAD_ROOM;
+use super::Patience;
 use super::part::{Behind, Part, append_chunk, append_end, framed, take};
 use super::sink::send_part;
 use crate::h2::StreamFault;
@@ -26,6 +27,7 @@ pub(super) struct Back<'a> {
     pub(super) stream: Option<&'a Stream>,
     /// Content goes in chunks.
     pub(super) chunked: bool,
+    pub(super) patience: Patience,
 }
 
 impl Back<'_> {

@@ -148,7 +148,7 @@ async fn relay(
     back: &Back<'_>,
     mut web: Option<ResponseBody>,
 ) -> Result<(), Fault> {
-    let (lease, stall) = (back.lease, call.cluster.cluster.timeouts.first_byte);
+    let (lease, stall) = (back.lease, back.patience.upstream);
     loop {
         // The client is not to blame while the upstream takes its time.
         lease.pause(Lane::Write);

@@ -64,6 +64,7 @@ pub(super) async fn converse(
 ) -> Result<Responded, Fault> {
     let cluster = call.story.cluster.clone().ok_or(Fault::NoEndpoint)?;
     let stall = cluster.cluster.timeouts.first_byte;
+    let patience = Patience::of(call, stall);
     let mut first = upload::begin(call, trip, route, link)?;
     let bytes = trip.head.bytes(call.inbuf.unread());
     let offer = trip.head.upgrade.map_or(&b""[..], |offer| offer.of(bytes));
@@ -92,9 +93,9 @@ pub(super) async fn converse(
             leftover: &mut call.leftover,
         }),
     };
-    let upload = Upload { shard, connection, lease, stall, content_in: &call.content_in };
+    let upload = Upload { shard, lease, patience, content_in: &call.content_in };
     let upload = upload.run(source, &sink, first);
-    let mut back = Back { shard, connection, lease, stream: client, chunked: false };
+    let mut back = Back { shard, connection, lease, stream: client, chunked: false, patience };
     let mut responding = Responding {
         shard,
         connection,
@@ -112,6 +113,28 @@ pub(super) async fn converse(
         respond(&mut responding, &mut from, &mut back, &mut trip.response, (method, asked.as_ref()));
     let watch = Watch { lease, client, exchange, stall };
     watch.over(upload, respond).await
+}
+
+/// How long content may take on its way.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Between two parts of the client's.
+    body: Duration,
+    /// The least bytes a second of the client's; 0 is off.
+    min_rate: u64,
+    /// Between two parts of the upstream's, and for one to be taken by it.
+    upstream: Duration,
+}
+
+impl Patience {
+    /// A gRPC call may be a conversation that rests for long; its deadline is the caller's affair.
+    fn of(call: &Call<'_>, stall: Duration) -> Self {
+        let timeouts = &call.connection.view.listener.timeouts;
+        match call.story.grpc {
+            Some(_) => Patience { body: timeouts.tunnel_idle, min_rate: 0, upstream: timeouts.tunnel_idle },
+            None => Patience { body: timeouts.body, min_rate: timeouts.min_rate, upstream: stall },
+        }
+    }
 }
 
 /// Whoever can end an exchange before its two directions do.

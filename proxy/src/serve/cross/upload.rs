@@ -1,7 +1,6 @@
 //! The request of an exchange with HTTP/2: its head, what is here of its body, and the rest as it comes.
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
 
 use pinion_core::fault::Fault;
 use pinion_core::http::grpc::web::TextDecoder;
@@ -10,11 +9,11 @@ use pinion_core::http::h1::conn::Exchange;
 use pinion_core::http::h2;
 use pinion_core::route::Route;
 
-use super::super::downstream::Downstream;
 use super::super::forward::{encode, forwarding};
 use super::super::grpc;
 use super::super::request::Call;
 use super::super::trip::Trip;
+use super::Patience;
 use super::part::{Behind, Part, copy};
 use super::sink::{Sink, Stopped};
 use super::source::{self, Source};
@@ -134,10 +133,8 @@ pub(super) fn unanswered(fault: StreamFault, exchange: &RefCell<Exchange>) -> Fa
 /// What uploading needs besides where from and where to.
 pub(super) struct Upload<'a> {
     pub(super) shard: &'a Shard,
-    pub(super) connection: &'a Downstream,
     pub(super) lease: &'a Lease,
-    /// How long the upstream may take nothing.
-    pub(super) stall: Duration,
+    pub(super) patience: Patience,
     /// Counts content that is not in the request's buffer.
     pub(super) content_in: &'a Cell<u64>,
 }
@@ -160,10 +157,10 @@ impl Upload<'_> {
         if first.complete {
             return Ok(());
         }
-        let (lease, timeouts) = (self.lease, &self.connection.view.listener.timeouts);
+        let (lease, patience) = (self.lease, &self.patience);
         // The response has its time only once the request is complete.
         lease.disarm(Lane::Up);
-        lease.watch_transfer(Lane::Read, timeouts.body, timeouts.min_rate);
+        lease.watch_transfer(Lane::Read, patience.body, patience.min_rate);
         loop {
             let mut part = source.next().await.map_err(Stopped::Fault)?;
             if let Some(text) = &mut first.text {
@@ -174,7 +171,7 @@ impl Upload<'_> {
             lease.moved(Lane::Read, content);
             // The client is not to blame while the upstream takes its time.
             lease.pause(Lane::Read);
-            lease.wake_at(Lane::Send, clock::now().after(self.stall));
+            lease.wake_at(Lane::Send, clock::now().after(patience.upstream));
             sink.send(pool, part).await?;
             lease.disarm(Lane::Send);
             if over {
