@@ -220,7 +220,8 @@ impl Socket {
         let Some(session) = self.session() else {
             return self.ready(false).await;
         };
-        while !session.is_ready() {
+        // What came before the kernel's key was renewed makes no event any more: it is looked for before each wait.
+        while !session.is_ready() && !(session.is_kernel() && session.fill(self)) {
             self.ready(false).await?;
             if session.fill(self) {
                 break;
