@@ -144,7 +144,8 @@ impl SecureReceive {
                     session.hold_behind(&mut user, self.base);
                     return Poll::Ready((Err(Errno::CANCELED.into()), user));
                 }
-                Ok(Step::More) => self.state = ask(&self.socket, session, user, true),
+                // The kernel may have the next record already, and tells no waiter once a key was renewed.
+                Ok(Step::More) => self.state = ask(&self.socket, session, user, !session.is_kernel()),
                 Err(error) => return Poll::Ready((Err(error), user)),
             }
         }
