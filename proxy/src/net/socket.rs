@@ -221,7 +221,7 @@ impl Socket {
             return self.ready(false).await;
         };
         // What came before the kernel's key was renewed makes no event any more: it is looked for before each wait.
-        while !session.is_ready() && !(session.is_kernel() && session.fill(self)) {
+        while !(session.is_ready() || session.is_kernel() && session.fill(self)) {
             self.ready(false).await?;
             if session.fill(self) {
                 break;
