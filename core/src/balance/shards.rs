@@ -53,7 +53,7 @@ impl Gift {
 }
 
 /// Whether shard `mine` should give a connection away, and to whom. `work` is what each shard did in the last
-/// period; O(n).
+/// period; O(n²), of a handful.
 pub fn gift(work: &[u64], mine: usize) -> Option<Gift> {
     let own = *work.get(mine)?;
     // Ties go by number, so that ranks are a permutation.

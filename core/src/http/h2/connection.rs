@@ -20,7 +20,7 @@
 //! - everything a peer can have too much of has a budget (`budget`);
 //! - plain data, so that a connection can move to another thread.
 //!
-//! Memory: [`Connection`] itself stays below 1 KiB; per stream 48 bytes and 16 of the index; a partly received header
+//! Memory: [`Connection`] itself stays below 1 KiB; per stream 48 bytes and 16 to 32 of the index; a partly received header
 //! block at most 2 × `header_list_bytes` + [`limits::H2_BLOCK_SLACK_BYTES`], given back after use; the HPACK tables.
 //!
 //! HOT: no allocation once there were as many streams before. Not here: header compression (`hpack`), what heads

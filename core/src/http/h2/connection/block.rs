@@ -216,12 +216,11 @@ impl Connection {
         let interim = decoded.is_ok() && scratch.response.is_interim();
         let Some(stream) = self.streams.of(key) else { return Ok(None) };
         match decoded {
-            // Section 8.1: an interim response ends nothing.
-            Ok(()) if interim && end => self.malformed(key, "interim response ends the stream", end, out),
             Ok(()) if interim => {
                 stream.interim = stream.interim.saturating_add(1);
                 if u32::from(stream.interim) > limits::INTERIM_RESPONSES_MAX {
-                    return self.malformed(key, "too many interim responses", end, out);
+                    let error = BlockError::Malformed("too many interim responses");
+                    return self.refuse(key, error, end, out);
                 }
                 Ok(Some(Event::Head { key, end: false }))
             }
@@ -280,10 +279,6 @@ impl Connection {
                 Ok(None)
             }
         }
-    }
-
-    fn malformed(&mut self, key: Key, reason: &'static str, end: bool, out: &mut Vec<u8>) -> Outcome {
-        self.refuse(key, BlockError::Malformed(reason), end, out)
     }
 
     /// A response that can't be taken: its stream is reset.

@@ -126,12 +126,12 @@ impl Connection {
     #[inline]
     fn settle(&mut self, piece: Piece, out: &mut Vec<u8>) -> Result<Option<Event<'static>>, ConnectionError> {
         self.next_piece(piece);
-        let Some(stream) = piece.key.and_then(|key| self.streams.of(key)) else { return Ok(None) };
+        let Some(key) = piece.key else { return Ok(None) };
+        let Some(stream) = self.streams.of(key) else { return Ok(None) };
         let content = u64::from(piece.left);
         if stream.content != UNKNOWN {
             if content > stream.content || piece.end && content < stream.content {
                 // Section 8.1.1: malformed.
-                let key = Key { id: stream.id, place: piece.key.map_or(0, |key| key.place) };
                 self.next_piece(Piece { key: None, ..piece });
                 return self.stream_error(key, ErrorCode::PROTOCOL_ERROR, out);
             }

@@ -16,7 +16,7 @@
 use super::super::error::{ConnectionError, Flood};
 use super::super::frame::{ErrorCode, FrameHead, HEAD_BYTES, Kind, PREFACE, flags};
 use super::data::Piece;
-use super::{Connection, Event, Role, Scratch};
+use super::{Connection, Drain, Event, Role, Scratch};
 use crate::limits;
 use crate::time::Instant;
 
@@ -72,7 +72,12 @@ impl Connection {
         if self.dead.is_none() {
             self.dead = Some(error);
             self.streams = super::Streams::new();
-            let last = if self.role == Role::Server { self.newest } else { 0 };
+            let last = match (self.role, self.drain) {
+                (Role::Client, _) => 0,
+                // Section 6.8: what was announced is not raised, whatever was refused since.
+                (Role::Server, Drain::Above(last)) => last,
+                (Role::Server, _) => self.newest,
+            };
             self.put_goaway(last, error.code, out);
         }
         error

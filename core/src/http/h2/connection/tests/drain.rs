@@ -28,6 +28,19 @@ fn a_server_drains_in_two_steps() {
 }
 
 #[test]
+fn a_fault_behind_a_drain_raises_no_announced_stream() {
+    let mut side = Side::server(Limits::server());
+    side.feed(&get(1)).expect("a request");
+    side.machine.drain(&mut side.out);
+    let ping = side.sent()[1].3.clone();
+    side.feed(&frame(Kind::Ping, ACK, 0, &ping)).expect("the answer");
+    assert_eq!(side.sent().iter().map(last_of).collect::<Vec<_>>(), [(Kind::GoAway, 1)]);
+    side.feed(&get(5)).expect("refused");
+    side.feed(&data(9, END, b"x")).expect_err("a stream that never was");
+    assert_eq!(side.sent().iter().map(last_of).collect::<Vec<_>>(), [(Kind::GoAway, 1)]);
+}
+
+#[test]
 fn a_drain_does_not_wait_for_a_ping_for_ever() {
     let mut side = Side::server(Limits::server());
     side.machine.drain(&mut side.out);
