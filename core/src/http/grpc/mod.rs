@@ -58,10 +58,9 @@ fn after<'a>(value: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
 
 /// The message format that a content-type names, with its `+`; empty for none.
 pub fn format(value: &[u8]) -> &[u8] {
-    let Some(plus) = memchr::memchr(b'+', value) else { return &[] };
-    let rest = &value[plus..];
-    let end = rest.iter().position(|byte| matches!(byte, b';' | b' ' | b'\t')).unwrap_or(rest.len());
-    &rest[..end]
+    let end = value.iter().position(|byte| matches!(byte, b';' | b' ' | b'\t')).unwrap_or(value.len());
+    let value = &value[..end];
+    memchr::memchr(b'+', value).map_or(&[], |plus| &value[plus..])
 }
 
 /// The value of the first field of that name (lower-case).
@@ -96,5 +95,6 @@ mod tests {
         }
         assert_eq!(format(b"application/grpc-web+proto; x=y"), b"+proto");
         assert_eq!(format(b"application/grpc"), b"");
+        assert_eq!(format(b"application/grpc-web; x=a+b"), b"");
     }
 }
