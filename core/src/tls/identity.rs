@@ -166,11 +166,6 @@ pub enum IdentityMatch {
 }
 
 impl IdentityMatch {
-    /// Whether the rule is about SPIFFE ids.
-    pub fn is_spiffe(&self) -> bool {
-        matches!(self, IdentityMatch::Exact(_) | IdentityMatch::Below(_) | IdentityMatch::TrustDomain(_))
-    }
-
     /// Whether the rule permits a peer of this SPIFFE id and these DNS names.
     pub fn permits<'a>(&self, id: Option<&SpiffeId>, dns: impl IntoIterator<Item = &'a str>) -> bool {
         match self {

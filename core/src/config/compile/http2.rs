@@ -40,12 +40,6 @@ fn streams(number: &At<u32>, problems: &mut Problems) -> u32 {
 
 /// A window: the protocol gives every connection [`WINDOW_DEFAULT`] and allows up to [`WINDOW_MAX`].
 fn window(size: &At<Size>, least: u32, key: &str, problems: &mut Problems) -> u32 {
-    let bytes = At::new(size.span.clone(), size.value.0);
-    let (least, most) = (Size(least.into()), Size(WINDOW_MAX.into()));
-    if bytes.value < least.0 {
-        problems.error(size.span.clone(), format!("`{key}` must be at least {least}"));
-    } else if bytes.value > most.0 {
-        problems.error(size.span.clone(), format!("`{key}` must be at most {most}"));
-    }
-    u32::try_from(bytes.value).unwrap_or(WINDOW_MAX)
+    within(size, Size(least.into()), Size(WINDOW_MAX.into()), key, problems);
+    u32::try_from(size.value.0).unwrap_or(WINDOW_MAX)
 }
