@@ -14,7 +14,8 @@
 //! - `idle` never exceeds its limit, is ordered by time, and holds no key twice;
 //! - nothing is allocated except while `idle` grows to its high-water mark.
 //!
-//! Cost: O(1), except [`PoolLedger::on_idle_closed`], which looks through the idle keys.
+//! Cost: O(1), except [`PoolLedger::on_idle_closed`] and, past those that do not fit, [`PoolLedger::reuse`]: they look
+//! through the idle keys.
 //!
 //! Not here: who waits (`pending`), closing anything.
 
@@ -112,18 +113,23 @@ impl PoolLedger {
             self.active += 1;
             return Acquire::Reuse(idle.key);
         }
-        if let Some(newest) = self.idle.back().copied()
-            && now < newest.since.after(self.limits.time)
-        {
-            self.idle.pop_back();
-            self.active += 1;
-            return Acquire::Reuse(newest.key);
+        if let Some(key) = self.reuse(now, |_| true) {
+            return Acquire::Reuse(key);
         }
         if credit() {
             self.connecting += 1;
             return Acquire::Connect;
         }
         Acquire::Wait
+    }
+
+    /// Gives a request the newest idle connection that `fits` says it can use, if there is one; it is active now.
+    pub fn reuse(&mut self, now: Instant, fits: impl Fn(u32) -> bool) -> Option<u32> {
+        let time = self.limits.time;
+        let place = self.idle.iter().rposition(|idle| now < idle.since.after(time) && fits(idle.key))?;
+        let idle = self.idle.remove(place)?;
+        self.active += 1;
+        Some(idle.key)
     }
 
     /// A connect begins for which the caller has taken a credit already.

@@ -56,6 +56,22 @@ fn reuse_takes_the_newest_and_no_credit() {
 }
 
 #[test]
+fn reuse_takes_the_newest_that_fits() {
+    let mut ledger = in_use(IdleLimits { connections: 3, ..LIMITS }, &[1, 2, 3]);
+    for key in [1, 2, 3] {
+        assert_eq!(ledger.release(key, true, at(key.into())), Released::Kept);
+    }
+    assert_eq!(ledger.reuse(at(4), |key| key < 3), Some(2));
+    assert_eq!(ledger.reuse(at(4), |key| key == 2), None);
+    check(&ledger, 2, 1, 0);
+    // The others keep their places and times.
+    assert_eq!(ledger.next_expiry(), Some(at(61)));
+    assert_eq!(ledger.reuse(at(61), |key| key == 1), None);
+    assert_eq!(ledger.reuse(at(61), |_| true), Some(3));
+    check(&ledger, 1, 2, 0);
+}
+
+#[test]
 fn at_the_idle_limit_the_oldest_makes_room() {
     let mut ledger = in_use(LIMITS, &[1, 2, 3]);
     assert_eq!(ledger.release(1, true, at(1)), Released::Kept);

@@ -14,7 +14,7 @@
 use std::rc::Rc;
 
 use pinion_core::fault::Fault;
-use pinion_core::pool::{Acquire, Released, short_by};
+use pinion_core::pool::{Released, short_by};
 use pinion_core::telemetry::{Ledger, Phase};
 use pinion_core::time::Instant;
 
@@ -258,22 +258,18 @@ fn release_one(
 }
 
 impl Upstreams {
-    /// The newest idle connection on which nothing happened.
+    /// The newest idle connection that was verified for this host and on which nothing happened.
     fn reuse(&self, endpoint: &EndpointState, now: Instant, host: &str) -> Option<Box<Upstream>> {
         loop {
-            let acquired = endpoint.ledger.borrow_mut().acquire(now, || false);
-            let Acquire::Reuse(key) = acquired else {
-                return None;
-            };
-            let mut upstream = self.idle.borrow_mut().try_remove(key as usize)?;
-            if upstream.surprised() {
-                self.put_back(upstream, false, now);
-            } else if *upstream.host == *host {
+            let mut idle = self.idle.borrow_mut();
+            let fits = |key: u32| idle.get(key as usize).is_some_and(|upstream| *upstream.host == *host);
+            let key = endpoint.ledger.borrow_mut().reuse(now, fits)?;
+            let mut upstream = idle.try_remove(key as usize)?;
+            drop(idle);
+            if !upstream.surprised() {
                 return Some(upstream);
-            } else {
-                self.put_back(upstream, true, now);
-                return None;
             }
+            self.put_back(upstream, false, now);
         }
     }
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::eventually;
-use crate::wire::{Proxy, Setup, Upstream, both, get, ok};
+use crate::tunnels::logging;
+use crate::wire::{Proxy, Upstream, both, get, ok};
 
 /// The lines so far, once there are `count`.
 fn lines(proxy: &Proxy, count: usize) -> Vec<Value> {
@@ -22,10 +23,6 @@ fn check(line: &Value, expected: Value) {
     }
     let phases: u64 = line["ledger"].as_object().unwrap().values().map(|phase| phase.as_u64().unwrap()).sum();
     assert_eq!(line["duration"], phases, "{line:#}");
-}
-
-fn logging(driver: crate::support::Driver) -> Setup {
-    Setup::on(driver).proxy("access_log = { path = \"{folder}/access.log\" }")
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Who comes in by TLS, who does not and why, and what upstreams and the log are told.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::pki::{Authority, Odd};
 use crate::support::{Driver, eventually};
 use crate::tls::{Realm, Said, Secure};
+use crate::tunnels::{logged, logging};
 use crate::wire::{Message, Proxy, Setup, Upstream, both, ok};
 
 /// An upstream that answers with what it is told of the client.
@@ -16,15 +17,7 @@ fn telling() -> Upstream {
 }
 
 fn setup(driver: Driver, lines: &str) -> Setup {
-    Setup::on(driver).proxy("access_log = { path = \"{folder}/access.log\" }").listener(lines)
-}
-
-/// The last line of the access log, once there are `count`.
-fn logged(proxy: &Proxy, count: usize) -> Value {
-    let path = proxy.pinion.folder().join("access.log");
-    let read = || std::fs::read_to_string(&path).unwrap_or_default();
-    eventually("the log's lines", || read().lines().count() >= count);
-    serde_json::from_str(read().lines().last().unwrap()).unwrap()
+    logging(driver).listener(lines)
 }
 
 #[test]
@@ -161,6 +154,24 @@ fn the_server_name_chooses_the_certificate() {
         assert_ne!(default, wildcard);
         assert_eq!(shown("a.b.api.example"), default);
         assert_eq!(shown("B.API.example"), wildcard);
+    });
+}
+
+#[test]
+fn each_host_has_a_connection_that_was_verified_for_it() {
+    both(|driver| {
+        let realm = Realm::new();
+        let endpoint = realm.endpoint(&realm.ca.issue(&["a.example", "b.example"]));
+        let lines = realm.lines(&["tls.ca = \"{}/ca.pem\""], &[]);
+        let proxy = Setup::on(driver).cluster(&lines).start_with(&[endpoint.address()]);
+        let mut client = proxy.client();
+        for host in ["a.example", "b.example"].repeat(3) {
+            client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            let answer = client.response();
+            assert!(answer.status() == 200 && answer.body.ends_with(host.as_bytes()), "{host}");
+        }
+        proxy.expect_metric("pinion_cluster_connects_total", &[], 2.0);
+        proxy.expect_no_faults();
     });
 }
 
