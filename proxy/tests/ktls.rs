@@ -19,15 +19,11 @@ use pki::Authority;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
-use support::{Driver, Pinion, drivers, eventually, run};
+use support::{Driver, Pinion, drivers, eventually, pattern, run};
 
 const BIG: usize = 3 * 1024 * 1024;
 /// What the kernel counts of its TLS, where it has any.
 const TLS_STAT: &str = "/proc/net/tls_stat";
-
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|place| (place * 31 + place / 251) as u8).collect()
-}
 
 fn config(address: SocketAddr, ktls: &str) -> String {
     format!(

@@ -48,12 +48,6 @@ fn passed_on(proxy: &Proxy, upstream: &Upstream) -> (Link, Link) {
     (client, end)
 }
 
-fn private_bytes(proxy: &Proxy) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", proxy.pinion.pid())).unwrap();
-    let line = text.lines().find(|line| line.starts_with("Private_Dirty:")).unwrap();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap() * 1024
-}
-
 #[test]
 fn an_idle_tunnel_is_small() {
     check("tunnel", Setup::on, upgraded);
@@ -75,12 +69,12 @@ fn check(
         let proxy = setup(driver).start(&[&upstream]);
         let mut tunnels: Vec<_> = (0..FIRST).map(|_| open(&proxy, &upstream)).collect();
         proxy.expect_metric("pinion_shard_buffers_in_use", &[], 0.0);
-        let before = private_bytes(&proxy);
+        let before = proxy.pinion.private_bytes();
         tunnels.extend((0..MORE).map(|_| open(&proxy, &upstream)));
         proxy.expect_metric("pinion_shard_buffers_in_use", &[], 0.0);
         let (start, mut each) = (Instant::now(), f64::MAX);
         while each > BYTES_MAX && start.elapsed() < PATIENCE {
-            each = each.min(private_bytes(&proxy).saturating_sub(before) as f64 / MORE as f64);
+            each = each.min(proxy.pinion.private_bytes().saturating_sub(before) as f64 / MORE as f64);
             sleep(Duration::from_millis(100));
         }
         eprintln!("{}: {each:.0} bytes of private memory an idle {what}", driver.label());

@@ -5,53 +5,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/peers/mod.rs"]
+mod peers;
 mod support;
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
+use peers::origin::{Origin, load_program};
 use serde_json::Value;
 use support::{Pinion, drivers, eventually};
-
-/// The load generator beside the program under test, built if it is not there.
-fn load_program() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_pinion")).with_file_name("pinion-load");
-    if !program.exists() {
-        let target = program.parent().unwrap().parent().unwrap();
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--bin", "pinion-load", "--target-dir"])
-            .arg(target)
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-    program
-}
-
-/// The generator's origin, which echoes WebSocket messages.
-struct Origin(Child, String);
-
-impl Origin {
-    fn start() -> Self {
-        let mut child = Command::new(load_program())
-            .args(["origin", "--listen", "127.0.0.1:0", "--driver", "epoll"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-        Origin(child, address)
-    }
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Runs the generator to its end; its report.
 fn load(folder: &Path, address: &str, options: &[&str]) -> Value {
@@ -69,12 +32,12 @@ fn load(folder: &Path, address: &str, options: &[&str]) -> Value {
 
 #[test]
 fn every_message_comes_back() {
-    let origin = Origin::start();
+    let origin = Origin::start(&[]);
     for driver in drivers() {
         let config = format!(
             "[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[routes]]\ncluster = \"app\"\n\
              [[clusters]]\nname = \"app\"\nendpoints = [\"{}\"]\n",
-            origin.1
+            origin.address()
         );
         let pinion = Pinion::with(driver).proxy("shards = 2").config(&config).start();
         let address = pinion.address("web").to_string();

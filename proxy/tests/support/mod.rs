@@ -76,6 +76,11 @@ pub fn drivers() -> Vec<Driver> {
     }
 }
 
+/// Bytes that differ from place to place.
+pub fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|place| (place * 31 + place / 251) as u8).collect()
+}
+
 /// The program under test.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinion"));
@@ -276,6 +281,14 @@ impl Pinion {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("started").id()
+    }
+
+    /// The bytes of memory that are the process's own and were written to.
+    pub fn private_bytes(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).expect("a process");
+        let line =
+            text.lines().find(|line| line.starts_with("Private_Dirty:")).expect("a line of the kernel's");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
     }
 
     /// What the process wrote to standard output so far.

@@ -89,15 +89,6 @@ fn requests_on_streams_allocate_nothing() {
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
     \0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x41\x01a\x04\x07/direct";
 
-fn private_bytes(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("a process");
-    let kib = |name: &str| -> u64 {
-        let line = text.lines().find(|line| line.starts_with(name)).expect(name);
-        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
-    };
-    (kib("Private_Clean:") + kib("Private_Dirty:")) * 1024
-}
-
 #[test]
 fn a_connection_that_rests_costs_little() {
     for driver in drivers() {
@@ -122,11 +113,11 @@ fn a_connection_that_rests_costs_little() {
         let metric = |name: &str| pinion.metrics().value(name, &[]);
         eventually("they rest", || metric("pinion_shard_buffers_in_use") == 0.0);
         std::thread::sleep(Duration::from_secs(2));
-        let before = private_bytes(pinion.pid());
+        let before = pinion.private_bytes();
         let others = open(RESTING);
         eventually("they rest", || metric("pinion_shard_buffers_in_use") == 0.0);
         std::thread::sleep(Duration::from_secs(2));
-        let each = private_bytes(pinion.pid()).saturating_sub(before) as f64 / RESTING as f64;
+        let each = pinion.private_bytes().saturating_sub(before) as f64 / RESTING as f64;
         println!("{driver:?}: {each:.0} bytes a connection");
         assert!(each <= RESTING_BYTES_MAX, "{driver:?}: {each:.0} bytes a connection");
         drop((first, others));

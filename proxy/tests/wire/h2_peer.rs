@@ -10,6 +10,7 @@ use http::{HeaderMap, Request, Response};
 use tokio::sync::mpsc;
 
 use super::support::PATIENCE;
+pub use super::support::pattern;
 
 pub type Client = h2::client::SendRequest<Bytes>;
 
@@ -32,11 +33,6 @@ pub async fn connect(address: SocketAddr) -> (Client, tokio::task::JoinHandle<Re
     builder.initial_connection_window_size(8 << 20);
     let (client, connection) = builder.handshake(socket).await.expect("a handshake");
     (client, tokio::spawn(connection))
-}
-
-/// Bytes that differ from place to place.
-pub fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|place| (place * 31 + place / 251) as u8).collect()
 }
 
 /// Reads a body to its end.

@@ -12,7 +12,7 @@ pub fn load_program() -> PathBuf {
     if !program.exists() {
         let target = program.parent().and_then(Path::parent).expect("in a target folder");
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--bin", "pinion-load", "--target-dir"])
+            .args(["build", "--quiet", "--locked", "--package", "pinion-load", "--target-dir"])
             .arg(target)
             .status()
             .expect("cargo runs");
