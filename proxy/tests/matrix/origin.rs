@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) given_up: AtomicUsize,
     /// A permit for each `/gate` that may go on.
     pub(crate) gate: Semaphore,
+    /// What requests of HTTP/2 must say.
+    scheme: &'static str,
 }
 
 /// A running origin.
@@ -85,6 +87,7 @@ impl Origin {
             hanging: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
             gate: Semaphore::new(0),
+            scheme: if kind.is_tls() { "https" } else { "http" },
         });
         let mut tls = ServerConfig::clone(&tls);
         tls.alpn_protocols = vec![kind.alpn().to_vec()];

@@ -113,7 +113,9 @@ fn send_head(
     let bytes = head.bytes(call.inbuf.unread());
     let path = (!trip.path.is_empty()).then_some(&trip.path[..]);
     let edits = &route.request_headers;
-    let scheme: &[u8] = b"http";
+    // What this connection is, as its server sees it.
+    let tls = call.story.cluster.as_ref().is_some_and(|cluster| cluster.tls.is_some());
+    let scheme: &[u8] = if tls { b"https" } else { b"http" };
     let framing = call.story.grpc.map_or(head.framing, |grpc| grpc.framing(head.framing));
     let sent = stream.open(head.method, end, |encoder, out| {
         h2::head::encode_request(encoder, out, bytes, head, path, &forwarding, edits, scheme, framing);

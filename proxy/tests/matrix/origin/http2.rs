@@ -34,6 +34,10 @@ async fn turn(
     shared: &Shared,
 ) -> Result<(), Broken> {
     let (parts, mut body) = request.into_parts();
+    if parts.uri.scheme_str().is_some_and(|scheme| scheme != shared.scheme) {
+        let head = Head { status: 421, ..Head::default() };
+        return answer(&mut respond, "GET", &head, &Content::Known(Bytes::from_static(b"another scheme")));
+    }
     let path = parts.uri.path_and_query().map_or("*", |path| path.as_str()).to_owned();
     let seen = Seen { method: parts.method.to_string(), path, fields: listed(&parts.headers) };
     match plan(&seen) {
