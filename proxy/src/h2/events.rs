@@ -14,18 +14,8 @@ use super::server::NewRequest;
 use super::session::Session;
 use super::state::{Arrived, Ending};
 use super::stream::Stream;
-use crate::net::buffers::{BufferPool, Size};
 use crate::net::clock;
 use crate::serve::trip::Trip;
-use crate::sys::buffer::Buffer;
-
-/// `text` in a buffer of its own.
-pub(super) fn owned(text: &[u8], buffers: &BufferPool) -> Option<Buffer> {
-    let size = if text.len() <= Size::Small.room() { Size::Small } else { Size::Large };
-    let mut buffer = buffers.take(size)?;
-    buffer.as_vec().extend_from_slice(text);
-    Some(buffer)
-}
 
 impl Session {
     /// Feeds received bytes to the machine; hands every request that begins to `on_request`.
@@ -96,25 +86,13 @@ impl Session {
                 self.fail(key, StreamFault::Head(error));
             }
             Event::Head { key, end } => self.on_response(key, end, text, spare),
-            Event::Trailers { key } => match owned(text, &self.shard.buffers) {
+            Event::Trailers { key } => match self.shard.buffers.copy(text) {
                 Some(lines) => self.on_end(key, Ending::Trailers(lines)),
                 None => self.give_up(key),
             },
             Event::Data { key, bytes, end } => self.on_data(key, bytes, end),
-            Event::Reset { key, code, by_peer, processed } => {
-                let stats = self.stats();
-                if by_peer {
-                    stats.resets_received.inc()
-                } else {
-                    stats.resets_sent.inc()
-                }
-                self.fail(key, StreamFault::Reset { code, processed });
-            }
-            Event::Writable { key } => {
-                if let Some(state) = self.streams.borrow_mut().find(key) {
-                    state.wake_writer();
-                }
-            }
+            Event::Reset { key, code, by_peer, processed } => self.on_reset(key, code, by_peer, processed),
+            Event::Writable { key } => self.on_writable(key),
             Event::GoAway { .. } => {
                 self.stats().goaways_received.inc();
                 // A client's says only that it wants nothing pushed.
@@ -137,7 +115,7 @@ impl Session {
         spare: &mut Box<Trip>,
         on_request: &mut impl FnMut(NewRequest),
     ) {
-        let Some(text) = owned(text, &self.shard.buffers) else {
+        let Some(text) = self.shard.buffers.copy(text) else {
             self.give_up(key);
             return;
         };
@@ -161,7 +139,7 @@ impl Session {
         let Some(state) = streams.find(key) else {
             return;
         };
-        let Some(text) = owned(text, &self.shard.buffers) else {
+        let Some(text) = self.shard.buffers.copy(text) else {
             drop(streams);
             self.give_up(key);
             return;
@@ -220,17 +198,19 @@ impl Session {
         loop {
             let queued = self.machine.borrow_mut().next_queued();
             match queued {
-                Some(Event::Writable { key }) => {
-                    if let Some(state) = self.streams.borrow_mut().find(key) {
-                        state.wake_writer();
-                    }
-                }
+                Some(Event::Writable { key }) => self.on_writable(key),
                 Some(Event::Reset { key, code, by_peer, processed }) => {
                     self.on_reset(key, code, by_peer, processed);
                 }
                 Some(_) => {}
                 None => return,
             }
+        }
+    }
+
+    fn on_writable(&self, key: Key) {
+        if let Some(state) = self.streams.borrow_mut().find(key) {
+            state.wake_writer();
         }
     }
 

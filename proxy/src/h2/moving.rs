@@ -20,7 +20,6 @@ use pinion_core::http::RequestHead;
 use pinion_core::http::h2::{Connection, Key};
 use pinion_core::time::Instant;
 
-use super::events::owned;
 use super::server::NewRequest;
 use super::session::Session;
 use super::state::{Ending, State};
@@ -235,10 +234,10 @@ impl Session {
         for Waiting { key, head, text, refused, end, content, ended } in waiting {
             let mut state = State::default();
             let buffers = &self.shard.buffers;
-            let text = owned(&text, buffers);
+            let text = buffers.copy(&text);
             let ending = ended.map(|lines| match lines.is_empty() {
                 true => Some(Ending::Plain),
-                false => owned(&lines, buffers).map(Ending::Trailers),
+                false => buffers.copy(&lines).map(Ending::Trailers),
             });
             let lost = state.append(&content, buffers);
             let (Some(text), 0, Some(ending)) = (text, lost, ending.map_or(Some(None), |e| e.map(Some)))

@@ -48,7 +48,7 @@ pub(crate) struct Settings {
     pub(crate) requests: u64,
     /// Takes no new streams after this time.
     pub(crate) max_age: Option<Duration>,
-    /// It can go on on another shard: what holds for TLS stays on its thread.
+    /// It can go on on another shard: a client's connection can.
     pub(crate) movable: bool,
     /// Streams of ours at most (upstream side); the peer's own limit holds besides.
     pub(crate) streams: usize,

@@ -53,6 +53,11 @@ impl Size {
             Size::Large => BUFFER_LARGE_BYTES,
         }
     }
+
+    /// The smallest with room for `bytes`; the largest if none has.
+    pub(crate) const fn of(bytes: usize) -> Self {
+        if bytes <= Size::Small.room() { Size::Small } else { Size::Large }
+    }
 }
 
 /// Left free in front of what a small buffer receives: fields added to a response's head usually fit here,
@@ -162,6 +167,13 @@ impl BufferPool {
         shelf.out.set(shelf.out.get() + 1);
         shelf.peak.set(shelf.peak.get().max(shelf.out.get()));
         Some(Buffer::new(storage, Home(self.0.clone())))
+    }
+
+    /// A copy of `bytes`, or `None` when the shard's memory limit is reached.
+    pub(crate) fn copy(&self, bytes: &[u8]) -> Option<Buffer> {
+        let mut buffer = self.take(Size::of(bytes.len()))?;
+        buffer.as_vec().extend_from_slice(bytes);
+        Some(buffer)
     }
 
     /// New storage, as much as there is already: chance peaks a little above the last one must not allocate.

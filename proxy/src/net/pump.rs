@@ -25,6 +25,7 @@ use super::socket::Socket;
 use super::splice::{Broken, Pipes, Spliced, prepare_for, splice_some};
 use crate::sys::buffer::Buffer;
 use crate::sys::task::give_way;
+use crate::tls::session::Session;
 
 /// A splice that moved less than this goes back to copying: below, the pipe costs more than the copy.
 const BULK_BYTES: u64 = 64 * 1024;
@@ -124,7 +125,8 @@ async fn copy(
         Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
         Err(_) => return Err(Ended::Source),
     }
-    let filled = buffer.room() == 0;
+    // Records take room that their plaintext leaves: what came in bulk ends amid one.
+    let filled = buffer.room() == 0 || from.session().is_some_and(Session::is_amid);
     let (sent, _) = send_all(to, buffer, |sent| progress(Moved::Copied(sent))).await;
     sent.map(|()| filled).map_err(|_| Ended::Destination)
 }

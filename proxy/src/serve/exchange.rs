@@ -91,9 +91,9 @@ pub(crate) async fn proxy(
     let fresh = tunnel || !preface.is_empty();
     let client = call.client();
     let named = cluster.tls.as_ref().is_some_and(|tls| tls.names_by_request());
-    let host = if named { Host::of(trip) } else { Host::default() };
-    let mut want =
-        Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host: host.as_str() };
+    let host = named.then(|| Host::of(trip));
+    let host = host.as_ref().map_or("", Host::as_str);
+    let mut want = Want { cluster: &cluster, avoid: None, fresh, until, client, preface, host };
     let mut refusals = 0;
     loop {
         let may_retry_status = retries_left > 0;
@@ -153,16 +153,17 @@ async fn attempt(
     call.story.reused = link.is_reused();
     call.story.endpoint = Some(endpoint.clone());
     endpoint.stats.requests_total.inc();
-    if matches!(link, Link::Http1(_)) && call.story.grpc.is_some_and(|grpc| grpc.is_translated()) {
+    let unfit = match &link {
         // Without HTTP/2 there are no trailers that could be relied upon.
+        Link::Http1(_) => call.story.grpc.is_some_and(|grpc| grpc.is_translated()),
+        Link::Http2(_) => call.stream.is_some() && trip.head.method == Method::Connect,
+    };
+    if unfit {
         pool::release(call.shard, want.cluster, link, true, call.story.ledger.last());
         return Err(Failed::Fault(Fault::MethodUnsupported, Some(place)));
     }
     let result = match (call.stream, link) {
         (None, Link::Http1(upstream)) => alone(call, trip, route, want, upstream, may_retry_status).await,
-        (Some(_), Link::Http2(_)) if trip.head.method == Method::Connect => {
-            return Err(Failed::Fault(Fault::MethodUnsupported, Some(place)));
-        }
         (stream, mut link) => {
             let result = match (stream, trip.head.method) {
                 (Some(stream), Method::Connect) => cross::switch::connected(call, stream, route),

@@ -22,12 +22,6 @@ pub(super) struct Host {
     len: usize,
 }
 
-impl Default for Host {
-    fn default() -> Self {
-        Host { bytes: [0; 256], len: 0 }
-    }
-}
-
 impl Host {
     pub(super) fn of(trip: &Trip) -> Self {
         Host { bytes: trip.host, len: trip.host_len }
@@ -43,7 +37,7 @@ impl Host {
 pub(super) fn encode(call: &mut Call<'_>, trip: &Trip, route: &Route) -> Result<Buffer, Fault> {
     let head = &trip.head;
     let needed = head.len + call.kept + HEAD_ROOM;
-    let size = if needed <= Size::Small.room() { Size::Small } else { Size::Large };
+    let size = Size::of(needed);
     let mut out = call.shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
     let mut request_id = [0_u8; 32];
     let forwarding = forwarding(call, &mut request_id);

@@ -121,7 +121,7 @@ pub(super) fn behind(shard: &Shard, buffer: &Buffer, consumed: usize) -> Result<
     if rest.is_empty() {
         return Ok(None);
     }
-    let size = if rest.len() <= Size::Small.room() { Size::Small } else { Size::Large };
+    let size = Size::of(rest.len());
     let mut copy = shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
     copy.as_vec().extend_from_slice(rest);
     Ok(Some(copy))

@@ -9,7 +9,6 @@
 //! Invariants: one send for a head and a body that came with it; what the client gets is framed anew.
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
 
 use pinion_core::fault::Fault;
 use pinion_core::http::grpc::Code;
@@ -31,7 +30,7 @@ use super::relay::{SPLICE_BYTES_MIN, splice_down};
 use super::tunnel;
 use crate::net::buffers::Size;
 use crate::net::clock;
-use crate::net::send::send_all;
+use crate::net::send::{abort, send_all};
 use crate::net::splice::Broken;
 use crate::shard::Shard;
 use crate::shard::timer::{Lane, Why};
@@ -116,8 +115,8 @@ pub(crate) async fn respond(
     };
     call.connection.lease.disarm(Lane::Write);
     if passed.is_err() && frame.framing == Framing::UntilClose {
-        // Only a reset tells this client that the body is not complete. Fails only on a closed socket.
-        let _ = rustix::net::sockopt::set_socket_linger(&call.connection.socket, Some(Duration::ZERO));
+        // Only a reset tells this client that the body is not complete.
+        abort(&call.connection.socket);
     }
     call.story.bytes_out = body.reader.payload_bytes();
     call.story.ledger.stamp(Phase::Respond, clock::now());

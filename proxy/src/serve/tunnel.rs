@@ -120,10 +120,7 @@ fn part_with_buffer(call: &mut Call<'_>) -> Result<Option<Buffer>, Fault> {
     let (head, behind) = call.inbuf.unread().split_at(call.used);
     let mut early = None;
     if !behind.is_empty() {
-        let size = if behind.len() <= Size::Small.room() { Size::Small } else { Size::Large };
-        let mut buffer = shard.buffers.take(size).ok_or(Fault::MemoryLimit)?;
-        buffer.as_vec().extend_from_slice(behind);
-        early = Some(buffer);
+        early = Some(shard.buffers.copy(behind).ok_or(Fault::MemoryLimit)?);
     }
     // ALLOC: once a tunnel, outside the pool: a tunnel may be idle for hours.
     *call.inbuf = Buffer::apart(head);

@@ -179,7 +179,7 @@ pub(crate) fn run(
     loop {
         let mut more = TASKS.with(|tasks| tasks.turn());
         for _ in 0..CHAIN {
-            if !more || done.get() || TASKS.with(|tasks| tasks.gives_way.take()) {
+            if !more || done.get() || TASKS.with(|tasks| tasks.gives_way.get()) {
                 break;
             }
             more = TASKS.with(|tasks| tasks.turn());
@@ -187,6 +187,7 @@ pub(crate) fn run(
         if done.get() {
             return Ok(());
         }
+        TASKS.with(|tasks| tasks.gives_way.set(false));
         driver(!more)?;
     }
 }

@@ -208,6 +208,11 @@ impl Session {
         self.held.borrow().plain > 0 || self.end.get() != End::None
     }
 
+    /// Whether something of the peer is held: plaintext, or the beginning of a record whose rest is on its way.
+    pub(crate) fn is_amid(&self) -> bool {
+        self.held.borrow().buffer.is_some()
+    }
+
     /// Whether the peer has said that it is done, and nothing of it is left.
     pub(crate) fn is_closed(&self) -> bool {
         self.end.get() == End::Closed && self.held.borrow().plain == 0

@@ -266,7 +266,7 @@ pub(crate) fn small(shard: &TlsShard) -> Buffer {
 
 /// A buffer of `bytes`.
 pub(crate) fn filled(shard: &TlsShard, bytes: &[u8]) -> Buffer {
-    let size = if bytes.len() > Size::Small.room() { Size::Large } else { Size::Small };
+    let size = Size::of(bytes.len());
     let mut buffer = shard.buffers.take(size).unwrap();
     buffer.as_vec().extend_from_slice(bytes);
     buffer
@@ -308,13 +308,14 @@ where
 pub(crate) const VERSIONS: [&SupportedProtocolVersion; 2] =
     [&rustls::version::TLS12, &rustls::version::TLS13];
 
-/// The library's suites of `version`.
+/// The library's suites of `version` for keys of ECDSA, which are what rcgen makes.
 pub(crate) fn suites(version: &SupportedProtocolVersion) -> impl Iterator<Item = SupportedCipherSuite> {
     let version = version.version;
     rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES
         .iter()
         .copied()
         .filter(move |suite| suite.version().version == version)
+        .filter(|suite| !suite.suite().as_str().is_some_and(|name| name.contains("RSA")))
 }
 
 /// How a peer's connection ended: with the farewell, or without.

@@ -56,14 +56,12 @@ impl From<Piece> for Part {
 
 /// `bytes` in a buffer of their own.
 pub(super) fn copy(pool: &BufferPool, bytes: &[u8]) -> Result<Buffer, Fault> {
-    let mut buffer = take(pool, bytes.len())?;
-    buffer.as_vec().extend_from_slice(bytes);
-    Ok(buffer)
+    pool.copy(bytes).ok_or(Fault::MemoryLimit)
 }
 
 /// A buffer for `needed` bytes, if they fit one.
 pub(in super::super) fn take(pool: &BufferPool, needed: usize) -> Result<Buffer, Fault> {
-    let size = if needed <= Size::Small.room() { Size::Small } else { Size::Large };
+    let size = Size::of(needed);
     pool.take(size).ok_or(Fault::MemoryLimit)
 }
 

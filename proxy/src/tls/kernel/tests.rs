@@ -50,9 +50,6 @@ fn kernel_tls_carries_every_suite_both_ways_in_both_roles() {
         let shard = shard();
         for version in VERSIONS {
             for suite in suites(version) {
-                if suite.suite().as_str().is_some_and(|name| name.contains("RSA")) {
-                    continue;
-                }
                 let made = || pair(Some(version), Some(suite));
                 let (socket, mut peer) = accepted(&shard, driver, made(), Ktls::On).await;
                 assert!(in_kernel(&socket), "{suite:?}");

@@ -140,15 +140,13 @@ impl Session {
                 self.put(part, plain);
                 return true;
             }
-            if part.room() < missing {
-                part = match self.larger(part) {
-                    Ok(part) => part,
-                    Err(part) => {
-                        self.put(part, plain);
-                        return false;
-                    }
-                };
-            }
+            part = match self.larger(part, missing) {
+                Ok(part) if part.room() >= missing => part,
+                Ok(part) | Err(part) => {
+                    self.put(part, plain);
+                    return false;
+                }
+            };
             let received = socket.try_recv_exactly(&mut part, missing);
             self.put(part, plain);
             match received {
@@ -170,10 +168,12 @@ impl Session {
         held.plain = plain;
     }
 
-    /// `part` in the largest buffer there is, its room behind it.
-    fn larger(&self, mut part: Buffer) -> Result<Buffer, Buffer> {
-        part.compact();
-        if part.capacity() < Size::Large.bytes() {
+    /// `part` with room for `wanted` more where a buffer has that much; as it was if there is no buffer.
+    pub(super) fn larger(&self, mut part: Buffer, wanted: usize) -> Result<Buffer, Buffer> {
+        if part.room() < wanted {
+            part.compact();
+        }
+        if part.room() < wanted && part.capacity() < Size::Large.bytes() {
             let Some(mut larger) = self.shard.buffers.take(Size::Large) else {
                 return Err(part);
             };

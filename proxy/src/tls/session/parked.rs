@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pinion_core::telemetry::tls::TlsPlace;
 
 use super::{End, Engine, Held, Sending, Session};
-use crate::net::buffers::Size;
+use crate::sys::buffer::Buffer;
 use crate::tls::TlsShard;
 use crate::tls::facts::TlsFacts;
 
@@ -41,12 +41,7 @@ impl ParkedTls {
     /// A session on this shard; `None` when there is no buffer for what it holds.
     // ALLOC: once a move.
     pub(crate) fn adopt(self, shard: &Rc<TlsShard>) -> Option<Box<Session>> {
-        let mut early = shard.buffers.take(if self.held.len() <= Size::Small.room() {
-            Size::Small
-        } else {
-            Size::Large
-        })?;
-        early.as_vec().extend_from_slice(&self.held);
+        let early = shard.buffers.copy(&self.held)?;
         Some(Session::begin(self, shard, early))
     }
 }
@@ -80,17 +75,15 @@ impl Session {
         if parked.held.is_empty() {
             return;
         }
-        let size = if parked.held.len() <= Size::Small.room() { Size::Small } else { Size::Large };
-        match self.shard.buffers.take(size) {
-            Some(mut buffer) => {
-                buffer.as_vec().extend_from_slice(&parked.held);
+        match self.shard.buffers.copy(&parked.held) {
+            Some(buffer) => {
                 self.held.replace(Held { buffer: Some(buffer), plain: parked.plain });
             }
             None => self.fail(std::io::ErrorKind::OutOfMemory),
         }
     }
 
-    fn begin(parked: ParkedTls, shard: &Rc<TlsShard>, held: crate::sys::buffer::Buffer) -> Box<Self> {
+    fn begin(parked: ParkedTls, shard: &Rc<TlsShard>, held: Buffer) -> Box<Self> {
         let session = Session::with(parked.engine, parked.facts, parked.place, shard, held, parked.plain);
         session.control.replace(parked.control);
         session.unsettled.set(parked.unsettled);

@@ -33,16 +33,9 @@ impl Session {
     }
 
     /// `part` in a buffer that has room for the rest of its record of `record` bytes, and at least one byte.
-    fn with_room(&self, mut part: Buffer, record: usize) -> io::Result<Buffer> {
+    fn with_room(&self, part: Buffer, record: usize) -> io::Result<Buffer> {
         let wanted = record.saturating_sub(part.unread().len()).max(1);
-        if part.room() < wanted {
-            part.compact();
-        }
-        if part.room() < wanted && part.capacity() < Size::Large.bytes() {
-            let mut larger = self.shard.buffers.take(Size::Large).ok_or(io::ErrorKind::OutOfMemory)?;
-            larger.as_vec().extend_from_slice(part.unread());
-            part = larger;
-        }
+        let part = self.larger(part, wanted).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // A message of several records that is larger than the library takes.
         if part.room() == 0 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(part) }
     }
@@ -109,7 +102,7 @@ impl Session {
         }
         let part = &bytes[kept..];
         let record = engine::record_bytes(part).unwrap_or(engine::HEADER_BYTES).max(part.len());
-        let size = if record <= Size::Small.room() { Size::Small } else { Size::Large };
+        let size = Size::of(record);
         match self.shard.buffers.take(size) {
             Some(mut buffer) if self.end.get() == End::None => {
                 buffer.as_vec().extend_from_slice(part);

@@ -33,7 +33,7 @@ impl Session {
         // Whole records: the rest of a long message is not worth a record of its own.
         let most = (Size::Large.room() / (RECORD_CONTENT_MAX + RECORD_OVERHEAD)) * RECORD_CONTENT_MAX;
         let content = if room(plain.len()) <= Size::Large.room() { plain.len() } else { most };
-        let size = if room(content) <= Size::Small.room() { Size::Small } else { Size::Large };
+        let size = Size::of(room(content));
         let mut out = self.shard.buffers.take(size).ok_or(io::ErrorKind::OutOfMemory)?;
         out.as_vec().append(&mut control);
         let sealed = match &mut *self.engine.borrow_mut() {
